@@ -1,0 +1,111 @@
+"""The exceptions of this package, and the one place where their messages are built.
+
+Everything that a user can mend derives from ``LightningSTError``; the command line prints its message as one
+sentence and exits with status 2. Anything else is a fault of the program and keeps its traceback.
+
+    LightningSTError
+    ├── ConfigError            an argument or a key of a config is wrong, or does not go with another
+    ├── DataError              something in the user's data is wrong
+    │   ├── AnnotationError    an annotation file: which file, which record, which field
+    │   ├── ImageError         one image cannot be read; it is skipped and counted
+    │   └── TooManyBadError    more images or boxes were skipped than ``data.max_bad_fraction`` allows
+    ├── IndexFileError         an index file is unreadable, foreign or of another version
+    ├── CheckpointError        a checkpoint is missing, unreadable or does not fit
+    └── StageError             a stage cannot go on: its inputs changed, or an earlier one left nothing to work with
+
+Messages follow one grammar: what was expected, what was found, what to do. A file is named first.
+"""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class LightningSTError(Exception):
+    """Base of every error that the user can mend; ``str(error)`` is the sentence to show."""
+
+
+class ConfigError(LightningSTError):
+    """An argument or a config key is wrong, or does not go with another one."""
+
+    @classmethod
+    def expected(cls, argument: str, allowed: str, got: object, advice: str = "") -> "ConfigError":
+        """Build "Expected <argument> to be <allowed>, got <value>. <advice>"."""
+        return cls(f"Expected {argument} to be {allowed}, got {got!r}.{' ' + advice if advice else ''}")
+
+    @classmethod
+    def unknown_choice(cls, argument: str, got: str, choices: Iterable[str]) -> "ConfigError":
+        """Build the refusal of a name that is not among ``choices``, with the nearest one."""
+        known = list(choices)
+        return cls(f"Unknown {argument} {got!r}.{did_you_mean(got, known)} Known: {', '.join(known)}.")
+
+
+class DataError(LightningSTError):
+    """Something in the user's data is wrong."""
+
+
+class AnnotationError(DataError):
+    """An annotation file cannot be used as it is."""
+
+    def __init__(self, file: Path | str, problem: str, record: str = "", advice: str = "") -> None:
+        """Build "<file>: <record>: <problem>. <advice>".
+
+        Args:
+            file: The annotation file.
+            problem: What is wrong, with the offending value, without a full stop.
+            record: Which record and field, such as ``annotations[17].bbox``; empty for the whole file.
+            advice: What would be accepted, a whole sentence.
+        """
+        where = f"{file}: {record}: " if record else f"{file}: "
+        super().__init__(f"{where}{problem}.{' ' + advice if advice else ''}")
+
+
+class ImageError(DataError):
+    """One image cannot be read. Callers skip it, count it, and go on."""
+
+    def __init__(self, image: Path | str, problem: str) -> None:
+        """Build "<image>: <problem>"."""
+        super().__init__(f"{image}: {problem}")
+
+
+class TooManyBadError(DataError):
+    """More images or boxes had to be skipped than the user allows."""
+
+    def __init__(self, what: str, messages: Sequence[str], bad_count: int, count: int, limit: float) -> None:
+        """Say how many of how many, the limit, and the first ten.
+
+        Args:
+            what: What was skipped, in the plural: "images", "boxes".
+            messages: One line for each skipped thing; the first ten are shown.
+            bad_count: How many were skipped.
+            count: Out of how many.
+            limit: ``data.max_bad_fraction``.
+        """
+        shown = "; ".join(messages[:10]) + ("; ..." if bad_count > len(messages[:10]) else "")
+        super().__init__(
+            f"{bad_count} of {count} {what} cannot be used, more than data.max_bad_fraction={limit:g} allows: {shown}. "
+            "Mend or remove them, or raise data.max_bad_fraction."
+        )
+
+
+class IndexFileError(LightningSTError):
+    """An index file is unreadable, foreign or of another version."""
+
+
+class CheckpointError(LightningSTError):
+    """A checkpoint is missing, unreadable, or does not fit the model or the data."""
+
+
+class StageError(LightningSTError):
+    """A stage cannot go on."""
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the nearest of ``choices``, or an empty string.
+
+    Example:
+        >>> did_you_mean("augmnt", ["augment", "image_size"])
+        " Did you mean 'augment'?"
+    """
+    near = get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,220 @@
+"""The vocabulary that all rooms share: a sample, a batch, a prediction, a task.
+
+Boxes are ``xyxy`` (left, top, right, bottom) in pixels, continuous coordinates: a box over the whole image is
+``[0, 0, width, height]``. Labels are class indices ``0 .. C-1`` in the order of the data's class names. Images are
+RGB, uint8, until the model normalises them on its device. Nothing here imports torch at run time, so that ``index`` and
+``reports`` stay light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+"""Mean of the three channels in 0-1 (paper.md, section 2.1)."""
+
+IMAGE_STD = (0.229, 0.224, 0.225)
+"""Standard deviation of the three channels in 0-1 (paper.md, section 2.1)."""
+
+PADDING_COLOUR = (124, 116, 104)
+"""The uint8 colour that is nearest to zero after normalisation: the canvas outside the image."""
+
+
+class BoxKind(IntEnum):
+    """What a row of a batch's padded boxes is. Only OBJECT rows are positives; the others are never learnt as objects."""
+
+    PADDING = 0
+    """No box: fills a row up to the batch's longest."""
+    OBJECT = 1
+    """A labelled object, or a pseudo-label that is trusted."""
+    CROWD = 2
+    """A region with objects that are not boxed one by one (COCO ``iscrowd``, Open Images ``IsGroupOf``): no negatives inside."""
+    UNSURE = 3
+    """A pseudo-label in the ignore band: neither positive nor negative."""
+
+
+@dataclass(slots=True)
+class Sample:
+    """One image with its labels while it is transformed, in numpy.
+
+    Attributes:
+        image: uint8 [H, W, 3], RGB.
+        boxes: float32 [N, 4], xyxy in pixels of ``image``.
+        labels: int64 [N], class indices.
+        kinds: uint8 [N], ``BoxKind``.
+        mask: uint8 [H, W] class indices with 255 for ignore, or None where the task has no masks.
+    """
+
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    kinds: NDArray[np.uint8]
+    mask: NDArray[np.uint8] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse per-box arrays of different lengths (a silent mismatch would mislabel every later box)."""
+        if not len(self.boxes) == len(self.labels) == len(self.kinds):
+            lengths = f"{len(self.boxes)} boxes, {len(self.labels)} labels, {len(self.kinds)} kinds"
+            raise ValueError(f"Expected as many labels and kinds as boxes, got {lengths}.")
+
+    def keep(self, rows: NDArray[Any]) -> Sample:
+        """Return the sample with only ``rows`` (bool [N] or indices) of every per-box array."""
+        return replace(self, boxes=self.boxes[rows], labels=self.labels[rows], kinds=self.kinds[rows])
+
+
+class Batch(TypedDict):
+    """A training batch of one rank; B images of one size, M the longest list of boxes, rounded up to a multiple of 32."""
+
+    images: Tensor
+    """uint8 [B, 3, H, W], RGB, padded at the bottom and right with ``PADDING_COLOUR``."""
+    boxes: Tensor
+    """float32 [B, M, 4], xyxy in pixels of ``images``; zeros in padding rows."""
+    labels: Tensor
+    """int64 [B, M], class indices; -1 in padding rows."""
+    kinds: Tensor
+    """uint8 [B, M], ``BoxKind``."""
+    pseudo: Tensor
+    """bool [B], True for pseudo-labelled images."""
+    rows: Tensor
+    """int64 [B], the image's row in its index (labelled or pseudo-labelled)."""
+    positions: Tensor
+    """int64 [B], the draw's number in its stream: with the seed, all that decides what the image looks like."""
+    bad_images: list[str]
+    """One "<file>: <problem>" for each image that could not be read and was replaced by the next that can."""
+
+
+class Target(TypedDict):
+    """The human labels of one evaluation image, in pixels of the original image."""
+
+    boxes: Tensor
+    """float32 [N, 4], xyxy."""
+    labels: Tensor
+    """int64 [N]."""
+    crowd: Tensor
+    """bool [N]."""
+    areas: Tensor
+    """float32 [N], COCO's ``area`` (of the segmentation where there is one), in square pixels."""
+
+
+class EvalBatch(TypedDict):
+    """Images of one rank's share for evaluation or labelling; every image of the set stands on exactly one rank."""
+
+    images: Tensor
+    """uint8 [B, 3, H, W], resized to fit with the aspect ratio kept, at the top left of the canvas."""
+    scales: Tensor
+    """float32 [B, 2], (x, y): pixels of ``images`` for each pixel of the original image."""
+    sizes: Tensor
+    """int64 [B, 2], (height, width) of the original image."""
+    rows: Tensor
+    """int64 [B], the image's row in its index; -1 where the image cannot be read: skip it."""
+    targets: list[Target]
+    """The labels, as long as the batch; for unlabelled images empty ones, made without reading any label."""
+    bad_images: list[str]
+    """One "<file>: <problem>" for each image that cannot be read."""
+
+
+class Prediction(TypedDict):
+    """What a detector believes of one image, best score first."""
+
+    boxes: Tensor
+    """float32 [N, 4], xyxy in pixels."""
+    labels: Tensor
+    """int64 [N]."""
+    scores: Tensor
+    """float32 [N], 0-1."""
+
+
+class Metric(Protocol):
+    """Judges predictions against targets; keyed by image, so that merging ranks can neither lose nor repeat one."""
+
+    primary: str
+    """The key of ``compute()`` that decides which of two models is better, such as "AP"; higher is better."""
+
+    def update(self, rows: Sequence[int], predictions: Sequence[Any], targets: Sequence[Any]) -> None:
+        """Add images (by row in their index) with predictions and targets in pixels of the original image."""
+
+    def state(self) -> dict[int, Any]:
+        """Return what was added, by row, as plain picklable arrays: what ranks exchange."""
+
+    def merge(self, states: Iterable[dict[int, Any]]) -> None:
+        """Replace what was added by the union of ``states``; an image in several of them counts once."""
+
+    def compute(self) -> dict[str, float]:
+        """Return the numbers, 0-1; per class as "<name>/<class>"; NaN where nothing can be said."""
+
+    def reset(self) -> None:
+        """Forget everything that was added."""
+
+
+class Task(Protocol):
+    """A model that answers three questions; implementations are ``nn.Module``. The modules know tasks only through this."""
+
+    classes: tuple[str, ...]
+
+    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of each image, float32 [B], and its named parts, each [B], for the log.
+
+        The mean over the images of one stream (human or pseudo, over all ranks) is the paper's loss of that stream.
+        """
+
+    def predict(self, images: Tensor, flip: bool = False) -> list[Any]:
+        """Return a prediction for each of ``images`` (uint8 [B, 3, H, W]), in pixels of ``images``.
+
+        Args:
+            images: The images as they stand in a batch.
+            flip: Average with the predictions on the mirrored images.
+        """
+
+    def restore(self, predictions: list[Any], scales: Tensor, sizes: Tensor) -> list[Any]:
+        """Return ``predictions`` in pixels of the original images (see ``EvalBatch`` for scales and sizes)."""
+
+    def metric(self) -> Metric:
+        """Return a new, empty metric."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreThresholds:
+    """Which pseudo-labels a student is shown, by class: the result of a confidence rule.
+
+    Attributes:
+        keep: float32 [C]; a box with ``score >= keep[label]`` is an OBJECT. Above 1 for a class that is never trusted.
+        ignore: float32 [C]; a box below ``keep`` with ``score >= ignore[label]`` is UNSURE, one below is dropped.
+            Equal to ``keep`` where there is no ignore band.
+    """
+
+    keep: NDArray[np.float32]
+    ignore: NDArray[np.float32]
+
+    @classmethod
+    def uniform(cls, class_count: int, keep: float, ignore: float | None = None) -> ScoreThresholds:
+        """Return the same thresholds for every class; without ``ignore`` there is no ignore band."""
+        band = keep if ignore is None else ignore
+        return cls(np.full(class_count, keep, np.float32), np.full(class_count, band, np.float32))
+
+    def kinds(self, labels: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return the ``BoxKind`` of each box, uint8 [N]; PADDING for boxes that are dropped.
+
+        Example:
+            >>> ScoreThresholds.uniform(1, keep=0.5, ignore=0.1).kinds(np.zeros(3, int), np.array([0.5, 0.3, 0.05]))
+            array([1, 3, 0], dtype=uint8)
+        """
+        unsure = np.where(scores >= self.ignore[labels], BoxKind.UNSURE, BoxKind.PADDING)
+        return np.where(scores >= self.keep[labels], BoxKind.OBJECT, unsure).astype(np.uint8)
+
+    def to_json(self) -> dict[str, list[float]]:
+        """Return plain lists, for a manifest."""
+        return {"keep": [round(float(x), 6) for x in self.keep], "ignore": [round(float(x), 6) for x in self.ignore]}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Sequence[float]]) -> ScoreThresholds:
+        """Return what ``to_json`` wrote."""
+        return cls(np.asarray(record["keep"], np.float32), np.asarray(record["ignore"], np.float32))
