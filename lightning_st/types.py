@@ -30,14 +30,14 @@ PADDING_COLOUR = (124, 116, 104)
 
 
 class BoxKind(IntEnum):
-    """What a row of a batch's padded boxes is. Only OBJECT rows are positives; the others are never learnt as objects."""
+    """What a row of a batch's padded boxes is. Only OBJECT rows are learnt as objects."""
 
     PADDING = 0
     """No box: fills a row up to the batch's longest."""
     OBJECT = 1
     """A labelled object, or a pseudo-label that is trusted."""
     CROWD = 2
-    """A region with objects that are not boxed one by one (COCO ``iscrowd``, Open Images ``IsGroupOf``): no negatives inside."""
+    """A region of objects not boxed one by one (COCO ``iscrowd``, Open Images ``IsGroupOf``): no negatives inside."""
     UNSURE = 3
     """A pseudo-label in the ignore band: neither positive nor negative."""
 
@@ -72,7 +72,7 @@ class Sample:
 
 
 class Batch(TypedDict):
-    """A training batch of one rank; B images of one size, M the longest list of boxes, rounded up to a multiple of 32."""
+    """A training batch of one rank: B images of one size, M the most boxes, rounded up to a multiple of 32."""
 
     images: Tensor
     """uint8 [B, 3, H, W], RGB, padded at the bottom and right with ``PADDING_COLOUR``."""
@@ -156,7 +156,7 @@ class Metric(Protocol):
 
 
 class Task(Protocol):
-    """A model that answers three questions; implementations are ``nn.Module``. The modules know tasks only through this."""
+    """A model that answers three questions; an ``nn.Module``. The modules know tasks only through this."""
 
     classes: tuple[str, ...]
 
