@@ -1,0 +1,92 @@
+"""Small image sets that a detector can learn, made on the spot: the tests need no downloaded data."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+# RGB colour of each shape: the classes differ in colour and outline, so that a tiny network learns them in seconds.
+COLOURS = {"square": (230, 60, 40), "disc": (40, 90, 230), "triangle": (60, 200, 70), "ring": (230, 200, 40)}
+
+
+def draw_shape(image: np.ndarray, name: str, box: tuple[int, int, int, int]) -> None:
+    """Draw the shape of class `name` into `image` (uint8 [H, W, 3], RGB) so that it fills `box` (xyxy pixels)."""
+    left, top, right, bottom = box
+    colour, centre = COLOURS[name], ((left + right) // 2, (top + bottom) // 2)
+    axes = ((right - left) // 2 - 1, (bottom - top) // 2 - 1)
+    if name == "square":
+        cv2.rectangle(image, (left, top), (right - 1, bottom - 1), colour, -1)
+    elif name == "triangle":
+        cv2.fillPoly(image, [np.array([[left, bottom - 1], [right - 1, bottom - 1], [centre[0], top]])], colour)
+    else:
+        cv2.ellipse(image, centre, axes, 0, 0, 360, colour, -1 if name == "disc" else 3)
+
+
+def make_picture(
+    generator: np.random.Generator, size: tuple[int, int], classes: tuple[str, ...], max_shapes: int = 3
+) -> tuple[np.ndarray, list[tuple[int, tuple[int, int, int, int]]]]:
+    """Return noise of `size` (H, W) with one to `max_shapes` shapes on it, and their (class index, box in xyxy)."""
+    height, width = size
+    image = generator.integers(90, 160, (height, width, 3), dtype=np.uint8)
+    shapes = []
+    for _ in range(generator.integers(1, max_shapes + 1)):
+        side = int(generator.integers(min(size) // 5, min(size) // 2))
+        left, top = int(generator.integers(0, width - side)), int(generator.integers(0, height - side))
+        label, box = int(generator.integers(len(classes))), (left, top, left + side, top + side)
+        # A later shape would hide an earlier one: leave those that overlap out.
+        if all(left >= b[2] or b[0] >= box[2] or top >= b[3] or b[1] >= box[3] for _, b in shapes):
+            draw_shape(image, classes[label], box)
+            shapes.append((label, box))
+    return image, shapes
+
+
+def write_coco(
+    folder: Path,
+    image_count: int = 8,
+    size: tuple[int, int] = (96, 128),
+    seed: int = 0,
+    classes: tuple[str, ...] = ("square", "disc"),
+    labeled: bool = True,
+) -> tuple[Path, Path]:
+    """Write JPEG images with coloured shapes on noise, and their COCO JSON, under `folder`.
+
+    Args:
+        folder: Made where it is missing; gets `images/` and `annotations.json`.
+        image_count: How many images, named `image_000.jpg` on; image ids are sparse (10, 13, 16 ...).
+        size: (height, width) in pixels.
+        seed: Another seed, other images.
+        classes: Of "square", "disc", "triangle", "ring"; category ids are sparse (2, 5, 8 ...).
+        labeled: False writes a JSON without annotations (and without categories).
+
+    Returns:
+        The folder of the images and the file of the annotations.
+    """
+    generator = np.random.default_rng(seed)
+    images_folder, annotations_path = folder / "images", folder / "annotations.json"
+    images_folder.mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for number in range(image_count):
+        picture, shapes = make_picture(generator, size, classes)
+        record = {"id": 10 + 3 * number, "file_name": f"image_{number:03d}.jpg", "width": size[1], "height": size[0]}
+        cv2.imwrite(str(images_folder / record["file_name"]), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+        images.append(record)
+        for label, (left, top, right, bottom) in shapes:
+            width, height = right - left, bottom - top
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": record["id"],
+                    "category_id": 2 + 3 * label,
+                    "bbox": [left, top, width, height],
+                    "area": width * height,
+                    "iscrowd": 0,
+                    "segmentation": [[left, top, right, top, right, bottom, left, bottom]],
+                }
+            )
+    categories = [{"id": 2 + 3 * label, "name": name} for label, name in enumerate(classes)]
+    content = (
+        {"images": images, "annotations": annotations, "categories": categories} if labeled else {"images": images}
+    )
+    annotations_path.write_text(json.dumps(content))
+    return images_folder, annotations_path
