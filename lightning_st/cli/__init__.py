@@ -1,0 +1,80 @@
+"""The command line: ``lightning_st COMMAND ...``, also ``python -m lightning_st COMMAND ...``.
+
+Nothing heavy is imported before the command is known: ``--help`` and ``report`` load no torch.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from lightning_st.errors import LightningSTError, did_you_mean
+
+__all__ = ["main"]
+
+# A command to its line in --help, and the function that runs it: "module:function", called with the arguments after it.
+COMMANDS = {
+    "self_train": ("teacher, pseudo-labels, student (again with --rounds), report", "stage_commands:self_train"),
+    "pseudo_label": ("a checkpoint's predictions on the unlabelled images", "stage_commands:pseudo_label"),
+    "report": ("tables, plots and the page of one run, or a table of several", "report_command:report"),
+    "fit": ("train one model: a teacher, or a student on a store of pseudo-labels", "lightning_commands:run"),
+    "validate": ("evaluate a checkpoint on val", "lightning_commands:run"),
+    "test": ("evaluate a checkpoint on test", "lightning_commands:run"),
+    "predict": ("a checkpoint's predictions on the unlabelled images, to Python callers", "lightning_commands:run"),
+}
+_LIGHTNING = ("fit", "validate", "test", "predict")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status: 0, or 2 for what the user can mend.
+
+    A refusal is one sentence on standard error; with ``--debug`` or ``LIGHTNING_ST_DEBUG=1`` the traceback comes too.
+
+    Args:
+        arguments: The words after ``lightning_st``; None for those of the process.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words or os.environ.get("LIGHTNING_ST_DEBUG") == "1"
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        print(import_module("lightning_st").__version__)
+        return 0
+    try:
+        return _run(words[0], words[1:])
+    except LightningSTError as error:
+        if debug:
+            raise
+        print(f"lightning_st: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("lightning_st: interrupted; the same command goes on where it was.", file=sys.stderr)
+        return 130
+
+
+def _run(command: str, words: list[str]) -> int:
+    if command not in COMMANDS:
+        hint = did_you_mean(command, COMMANDS)
+        raise LightningSTError(f"Unknown command {command!r}.{hint} `lightning_st --help` lists them.")
+    module, _, function = COMMANDS[command][1].partition(":")
+    run = getattr(import_module(f"lightning_st.cli.{module}"), function)
+    run([command, *words] if command in _LIGHTNING else words)
+    return 0
+
+
+def _usage() -> str:
+    lines = [f"  {name:<14}{line}" for name, (line, _) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: lightning_st COMMAND [--config FILE ...] [--KEY VALUE ...]",
+            "",
+            "Self-training for object detection: a better detector from images that nobody has labelled.",
+            "",
+            *lines,
+            "",
+            "`lightning_st COMMAND --help` lists a command's keys; --print_config prints its whole config.",
+            "Start with: lightning_st self_train --config configs/quickstart.yaml",
+        ]
+    )

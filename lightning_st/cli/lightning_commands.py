@@ -1,0 +1,88 @@
+"""``lightning_st fit | validate | test | predict``: Lightning's own command line with the classes of this package."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from lightning_st.cli.hints import explain, known_keys
+from lightning_st.data import SelfTrainingDataModule, Source
+from lightning_st.errors import ConfigError
+from lightning_st.models import RetinaNet
+from lightning_st.modules import StudentModule, TaskModule, TeacherModule
+
+_CLASSES = ["lightning_st.TeacherModule", "lightning_st.StudentModule", "lightning_st.RetinaNet"]
+
+
+def run(words: Sequence[str]) -> None:
+    """Run one of Lightning's subcommands; ``words`` begins with its name.
+
+    Raises:
+        ConfigError: One sentence with the key, and the nearest that exists.
+    """
+    try:
+        SelfTrainingCLI(list(words))
+    except ArgumentError as error:
+        parser = LightningArgumentParser()
+        parser.add_lightning_class_args(SelfTrainingDataModule, "data")
+        parser.add_lightning_class_args(Trainer, "trainer")
+        keys = known_keys(parser, (Source, RetinaNet, TeacherModule, StudentModule))
+        raise ConfigError(explain(str(error.message), keys, _CLASSES)) from error
+
+
+class SelfTrainingCLI(LightningCLI):
+    """LightningCLI with the class names taken from the data, and two of its surprises taken out.
+
+    A checkpoint's hyper-parameters never override the config or the command line, and the config that ``fit`` saves can
+    be given to every other subcommand.
+    """
+
+    def __init__(self, words: list[str]) -> None:
+        """Parse ``words`` and run the subcommand that they name."""
+        super().__init__(
+            TaskModule,
+            SelfTrainingDataModule,
+            save_config_callback=SaveSharedConfig,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            trainer_defaults={"use_distributed_sampler": False},
+            subclass_mode_model=True,
+            args=words,
+            parser_kwargs={"exit_on_error": False},
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Return the subcommands, each with the Trainer's arguments that are no options."""
+        skip = {"model", "dataloaders", "datamodule"}
+        return {
+            "fit": skip | {"train_dataloaders", "val_dataloaders"},
+            "validate": skip,
+            "test": skip,
+            "predict": skip,
+        }
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Take the names of the classes from the data: nobody types them."""
+        parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """Do nothing: Lightning's own lets the checkpoint's hyper-parameters override the user's."""
+
+
+class SaveSharedConfig(SaveConfigCallback):
+    """Saves the part of the config that every subcommand accepts."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write ``config.yaml`` to the log folder when a fit begins."""
+        if stage != "fit" or trainer.log_dir is None or not trainer.is_global_zero:
+            return
+        shared: dict[str, Any] = {
+            key: value for key, value in self.config.items() if key in ("seed_everything", "trainer", "data", "model")
+        }
+        folder = Path(trainer.log_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.parser.save(shared, str(folder / "config.yaml"), skip_none=False, overwrite=True, skip_check=True)

@@ -1,0 +1,99 @@
+"""``lightning_st self_train`` and ``lightning_st pseudo_label``: one recipe file serves both."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+from lightning.pytorch import Trainer
+
+from lightning_st.cli.hints import explain, known_keys
+from lightning_st.data import SelfTrainingDataModule, Source
+from lightning_st.errors import ConfigError
+from lightning_st.models import RetinaNet
+from lightning_st.modules import StudentModule, TeacherModule
+from lightning_st.reports import write_report
+from lightning_st.stages import PseudoLabelSettings, Recipe
+from lightning_st.stages import pseudo_label as run_pseudo_label
+from lightning_st.stages import self_train as run_self_train
+from lightning_st.stages.trainers import OWNED_KEYS
+
+_DATA_OWNED = {"pseudo_labels", "score_threshold", "epoch_batches", "seed"}
+_RUN_KEYS = ("config", "output", "restart", "checkpoint", "seed_everything")
+
+
+def self_train(words: Sequence[str]) -> None:
+    """Run the whole of self-training and write its report."""
+    parser = recipe_parser("self_train", "Train a teacher, label with it, train a student on both; then report.")
+    config = parse(parser, words)
+    output = Path(config["output"])
+    run_self_train(read_recipe(config), output, restart=config["restart"])
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        write_report(output)
+        print(f"Report: {output / 'report' / 'index.html'}")
+
+
+def pseudo_label(words: Sequence[str]) -> None:
+    """Label the unlabelled images with a checkpoint."""
+    about = (
+        "Label images with a checkpoint. Takes the config of self_train: data, model, pseudo_label, trainer are read."
+    )
+    parser = recipe_parser("pseudo_label", about)
+    parser.add_argument("--checkpoint", type=str, required=True, help="a checkpoint of a teacher or a student")
+    config = parse(parser, words)
+    run_pseudo_label(read_recipe(config), Path(config["checkpoint"]), Path(config["output"]), restart=config["restart"])
+
+
+def recipe_parser(command: str, about: str) -> ArgumentParser:
+    """Return a parser of recipes: the keys that both commands share."""
+    parser = ArgumentParser(prog=f"lightning_st {command}", description=about, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="a recipe in YAML; several are merged in order")
+    parser.add_argument("--output", type=str, required=True, help="the folder to leave everything in")
+    parser.add_argument("--restart", type=bool, default=False, nargs="?", const=True, help="make changed stages anew")
+    parser.add_argument("--seed_everything", type=int, default=0, help="the seed of every random draw")
+    parser.add_argument("--rounds", type=int, default=1, help="times that labels are made and a student is trained")
+    parser.add_argument("--control", type=bool, default=False, help="also train a teacher for as many steps as both")
+    parser.add_class_arguments(SelfTrainingDataModule, "data", skip=_DATA_OWNED, instantiate=False)
+    parser.add_subclass_arguments(torch.nn.Module, "model", skip={"classes"}, required=True, instantiate=False)
+    for name, module in (("teacher", TeacherModule), ("student", StudentModule)):
+        parser.add_class_arguments(module, name, skip={"task", "classes", "init"}, instantiate=False)
+        _add_train_settings(parser, name)
+    parser.add_argument("--student.init", type=str, default="random", help="random, teacher, or a checkpoint file")
+    parser.add_argument("--student.model", type=dict, default=None, help="another model than the teacher's")
+    parser.add_class_arguments(PseudoLabelSettings, "pseudo_label", instantiate=False)
+    parser.add_class_arguments(Trainer, "trainer", skip=set(OWNED_KEYS), instantiate=False)
+    return parser
+
+
+def _add_train_settings(parser: ArgumentParser, name: str) -> None:
+    parser.add_argument(f"--{name}.max_steps", type=int, default=1000, help="optimiser steps")
+    parser.add_argument(
+        f"--{name}.validate_every", type=int | None, default=None, help="steps between validations; null: a tenth"
+    )
+    parser.add_argument(
+        f"--{name}.ema_decay", type=float | None, default=None, help="decay of the weights' moving average; null: none"
+    )
+
+
+def parse(parser: ArgumentParser, words: Sequence[str]) -> dict[str, Any]:
+    """Return the parsed words as plain data.
+
+    Raises:
+        ConfigError: One sentence with the key, and the nearest that exists.
+    """
+    try:
+        config = parser.parse_args(list(words))
+    except ArgumentError as error:
+        keys = known_keys(parser, (Source, RetinaNet, TeacherModule, StudentModule))
+        raise ConfigError(explain(str(error.message), keys, ["lightning_st.RetinaNet"])) from error
+    plain: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_none=False))
+    return plain
+
+
+def read_recipe(config: dict[str, Any]) -> Recipe:
+    """Return the recipe of a parsed config."""
+    sections = {key: value for key, value in config.items() if key not in _RUN_KEYS}
+    return Recipe(**sections, seed=config["seed_everything"])

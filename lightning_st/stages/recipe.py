@@ -1,0 +1,163 @@
+"""A recipe: all that a stage needs to know, as plain data, so that a manifest can hold it and a diff can show it.
+
+The command line parses a YAML file into a recipe; in Python a dict does. Classes are named by ``{"class_path": ...,
+"init_args": {...}}`` and built by `build` when a stage begins, afresh for each stage.
+"""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from lightning_st.errors import ConfigError
+
+
+@dataclass
+class PseudoLabelSettings:
+    """How the teacher labels, and which of its labels the student is shown.
+
+    Attributes:
+        score_threshold: Keep every box with at least this score (0-1), instead of ``rule``. The paper's is 0.5.
+        rule: A confidence rule: "hard" (the paper's), "calibrated" (a threshold for each class that reaches a wanted
+            precision on val, with an ignore band below), or a class by ``class_path`` and ``init_args``.
+        flip: Average the teacher's predictions with those on the mirrored images.
+        shard_size: Images in one shard; a run that is cut goes on after the last finished shard.
+    """
+
+    score_threshold: float | None = None
+    rule: str | dict[str, Any] = "hard"
+    flip: bool = False
+    shard_size: int = 1024
+
+    def __post_init__(self) -> None:
+        """Refuse values that can't be meant."""
+        if self.score_threshold is not None and not 0 < self.score_threshold <= 1:
+            raise ConfigError.expected("pseudo_label.score_threshold", "above 0 and at most 1", self.score_threshold)
+        if self.shard_size < 1:
+            raise ConfigError.expected("pseudo_label.shard_size", "at least 1", self.shard_size)
+
+
+@dataclass
+class TrainSettings:
+    """How long one model trains, beside the arguments of its LightningModule.
+
+    Attributes:
+        max_steps: Optimiser steps.
+        validate_every: Steps between two validations; None for a tenth of ``max_steps``.
+        ema_decay: Decay of the moving average of the weights, which is then what a checkpoint holds and what is
+            evaluated; None for the weights as trained.
+        init: Student only: "random", "teacher" (its teacher's weights), or a checkpoint file.
+        model: Student only: another model than the teacher's, by ``class_path`` and ``init_args``.
+        module: All other keys: arguments of ``TeacherModule`` or ``StudentModule``.
+    """
+
+    max_steps: int = 1000
+    validate_every: int | None = None
+    ema_decay: float | None = None
+    init: str = "random"
+    model: dict[str, Any] | None = None
+    module: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, section: Mapping[str, Any], name: str) -> "TrainSettings":
+        """Split a config section into the settings of a stage and the arguments of its module."""
+        own = {f.name for f in fields(cls)} - {"module"}
+        settings = cls(
+            **{key: value for key, value in section.items() if key in own},
+            module={key: value for key, value in section.items() if key not in own},
+        )
+        if settings.max_steps < 1:
+            raise ConfigError.expected(f"{name}.max_steps", "at least 1", settings.max_steps)
+        if settings.ema_decay is not None and not 0 <= settings.ema_decay < 1:
+            raise ConfigError.expected(f"{name}.ema_decay", "at least 0 and below 1", settings.ema_decay)
+        if settings.validate_every is not None and settings.validate_every < 1:
+            raise ConfigError.expected(f"{name}.validate_every", "at least 1", settings.validate_every)
+        return settings
+
+    @property
+    def validation_interval(self) -> int:
+        """Steps between two validations."""
+        return self.validate_every or max(1, self.max_steps // 10)
+
+
+@dataclass
+class Recipe:
+    """A whole self-training run as plain data.
+
+    Attributes:
+        data: Arguments of ``SelfTrainingDataModule``.
+        model: The task model by ``class_path`` and ``init_args``, without ``classes``: those come from the data.
+        teacher: ``TrainSettings`` and arguments of ``TeacherModule``.
+        student: ``TrainSettings`` and arguments of ``StudentModule``.
+        pseudo_label: ``PseudoLabelSettings``.
+        trainer: Arguments of Lightning's ``Trainer``, the same for every stage.
+        seed: Of every random draw of the run.
+        rounds: Times that labels are made and a student is trained.
+        control: Also train a teacher for as many steps as teacher and student take together, for comparison.
+    """
+
+    data: dict[str, Any]
+    model: dict[str, Any]
+    teacher: dict[str, Any] = field(default_factory=dict)
+    student: dict[str, Any] = field(default_factory=dict)
+    pseudo_label: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    rounds: int = 1
+    control: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what can be refused before anything is read."""
+        if self.rounds < 1:
+            raise ConfigError.expected("rounds", "at least 1", self.rounds)
+        TrainSettings.read(self.teacher, "teacher")
+        TrainSettings.read(self.student, "student")
+        self.labelling()
+
+    def labelling(self) -> PseudoLabelSettings:
+        """Return the settings of the pseudo-label stage."""
+        unknown = set(self.pseudo_label) - {f.name for f in fields(PseudoLabelSettings)}
+        if unknown:
+            known = [f.name for f in fields(PseudoLabelSettings)]
+            raise ConfigError.unknown_choice("key of pseudo_label", min(unknown), known)
+        return PseudoLabelSettings(**self.pseudo_label)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as plain data, for a manifest."""
+        return asdict(self)
+
+
+def import_name(path: str) -> Any:
+    """Return what a dotted path such as ``lightning_st.RetinaNet`` names.
+
+    Raises:
+        ConfigError: If there is no such module, or no such name in it.
+    """
+    module_name, _, name = path.rpartition(".")
+    try:
+        return getattr(import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError.expected("class_path", "an importable class", path, str(error)) from error
+
+
+def build(spec: Any) -> Any:
+    """Return ``spec`` with every ``{"class_path": ..., "init_args": ...}`` in it replaced by an instance.
+
+    Example:
+        >>> build({"rate": {"class_path": "fractions.Fraction", "init_args": {"numerator": 1, "denominator": 2}}})
+        {'rate': Fraction(1, 2)}
+    """
+    if isinstance(spec, Mapping):
+        if "class_path" in spec:
+            return build_factory(spec)()
+        return {key: build(value) for key, value in spec.items()}
+    if isinstance(spec, list | tuple):
+        return type(spec)(build(value) for value in spec)
+    return deepcopy(spec)
+
+
+def build_factory(spec: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return the class that ``spec`` names with its ``init_args`` bound, to be called with what is still missing."""
+    return partial(import_name(spec["class_path"]), **build(dict(spec.get("init_args") or {})))

@@ -1,0 +1,123 @@
+"""The main job: teacher, pseudo-labels, student, again if asked, and the facts that the report is made from."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from lightning_st.data import SelfTrainingDataModule
+from lightning_st.errors import ConfigError, StageError
+from lightning_st.stages.manifest import SCHEMA, library_versions, read_manifest, write_json
+from lightning_st.stages.pseudo_label import label_images
+from lightning_st.stages.recipe import Recipe, TrainSettings
+from lightning_st.stages.train import Training, make_data, run_training, student_start
+
+
+def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: bool = False) -> Path:
+    """Train a teacher on the labelled images, label the others with it, train a student on both; again for each round.
+
+    Every stage that is complete and whose inputs are unchanged is skipped; one that was cut goes on where it was.
+
+    Args:
+        recipe: The recipe, or its fields as a dict.
+        output: The run's folder. What it will hold stands in the README.
+        restart: Make a stage anew whose inputs have changed, and those after it, instead of refusing.
+
+    Returns:
+        The checkpoint of the last student.
+
+    Raises:
+        StageError: If a stage in ``output`` was made from other inputs, or a teacher found nothing to learn from.
+        ConfigError: If something in the recipe is wrong.
+        DataError: If something in the data is wrong.
+
+    Example:
+        ::
+
+            self_train(
+                {
+                    "data": {
+                        "labeled": {"images": "photos", "annotations": "boxes.json"},
+                        "unlabeled": {"images": "more_photos"},
+                    },
+                    "model": {"class_path": "lightning_st.RetinaNet"},
+                },
+                output="runs/first",
+            )
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe(**recipe)
+    run = Path(output)
+    data = make_data(recipe)
+    _refuse_without(data)
+    _write_run(run, recipe, data, "running")
+
+    teacher_settings = TrainSettings.read(recipe.teacher, "teacher")
+    student_settings = TrainSettings.read(recipe.student, "student")
+    teacher = run_training(Training(recipe, run / "round_0" / "teacher", "teacher", teacher_settings), restart)
+    for round_number in range(recipe.rounds):
+        teacher = _round(recipe, run / f"round_{round_number}", teacher, student_settings, restart)
+    if recipe.control:
+        both = teacher_settings.max_steps + recipe.rounds * student_settings.max_steps
+        settings = replace(teacher_settings, max_steps=both, validate_every=None)
+        run_training(Training(recipe, run / "control", "control", settings), restart)
+    _write_run(run, recipe, data, "complete")
+    return teacher
+
+
+def _round(recipe: Recipe, folder: Path, teacher: Path, settings: TrainSettings, restart: bool) -> Path:
+    """Label with ``teacher``, train a student, and return its checkpoint."""
+    store = folder / "pseudo_labels"
+    manifest = label_images(recipe, teacher, store, restart)
+    _refuse_empty_labels(manifest, store)
+    start = student_start(settings, teacher, same_model=settings.model is None)
+    parents = {
+        "pseudo_labels": manifest["fingerprint"],
+        "thresholds": manifest["thresholds"],
+        "init": manifest["teacher"]["fingerprint"] if settings.init == "teacher" else settings.init,
+    }
+    training = Training(recipe, folder / "student", "student", settings, store, parents, start)
+    return run_training(training, restart)
+
+
+def _refuse_without(data: SelfTrainingDataModule) -> None:
+    for split in ("labeled", "unlabeled"):
+        if not data.has(split):
+            raise ConfigError(f"self_train needs data.{split}.images: a folder or tar of images.")
+
+
+def _refuse_empty_labels(manifest: Mapping[str, Any], store: Path) -> None:
+    """Stop before a student that would learn nothing but background."""
+    statistics = manifest["statistics"]
+    if statistics["images_with_labels"]:
+        return
+    bins = statistics["score_histogram"]
+    highest = max((i for i, count in enumerate(bins) if count), default=None)
+    found = "found nothing at all" if highest is None else f"has no score above {(highest + 1) / len(bins):.2f}"
+    raise StageError(
+        f"{store}: none of {statistics['images']} images has a pseudo-label that reaches the threshold "
+        f"{manifest['thresholds']['keep']}; the teacher {found}. Train the teacher longer (--teacher.max_steps), "
+        "lower --pseudo_label.score_threshold, or check its AP in evaluation.json beside its checkpoints."
+    )
+
+
+@rank_zero_only
+def _write_run(run: Path, recipe: Recipe, data: SelfTrainingDataModule, state: str) -> None:
+    """Write the run's own manifest: what the report says about the whole."""
+    folders = sorted(
+        path.parent for pattern in ("control", "round_*/*") for path in run.glob(f"{pattern}/manifest.json")
+    )
+    stages = {str(folder.relative_to(run)): (read_manifest(folder) or {}).get("state") for folder in folders}
+    record = {
+        "schema": SCHEMA,
+        "stage": "self_train",
+        "state": state,
+        "config": recipe.to_json(),
+        "classes": data.classes,
+        "versions": library_versions(),
+        "fingerprints": data.fingerprints(),
+        "data": data.statistics(),
+        "stages": stages,
+    }
+    write_json(run / "manifest.json", record)

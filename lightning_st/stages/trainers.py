@@ -1,0 +1,129 @@
+"""How a stage's Lightning Trainer is made: the user's ``trainer`` section, and what a stage needs besides."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
+
+from lightning_st.modules import WeightEMA
+from lightning_st.stages.metrics_csv import MetricsCsv
+from lightning_st.stages.recipe import TrainSettings, build
+
+OWNED_KEYS = (
+    "max_steps",
+    "max_epochs",
+    "min_steps",
+    "min_epochs",
+    "default_root_dir",
+    "val_check_interval",
+    "check_val_every_n_epoch",
+    "num_sanity_val_steps",
+    "use_distributed_sampler",
+    "reload_dataloaders_every_n_epochs",
+    "enable_checkpointing",
+)
+"""Arguments of the Trainer that a stage decides itself; the command line does not offer them."""
+
+_MACHINE_KEYS = (
+    "accelerator",
+    "strategy",
+    "devices",
+    "num_nodes",
+    "precision",
+    "plugins",
+    "benchmark",
+    "deterministic",
+    "enable_progress_bar",
+    "callbacks",
+)
+"""Arguments that say how to run rather than how to train: all that evaluation and labelling take over."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it: a kill while writing leaves the one before."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Save ``checkpoint`` to ``path``."""
+        beside = f"{path}.new"
+        super().save_checkpoint(checkpoint, beside, storage_options)
+        os.replace(beside, path)
+
+
+def training_trainer(options: Mapping[str, Any], settings: TrainSettings, folder: Path, monitor: str | None) -> Trainer:
+    """Return the Trainer of a stage that trains.
+
+    It keeps ``checkpoints/last.ckpt``, written at every validation interval, and where there is something to monitor
+    ``checkpoints/best.ckpt``; it logs to ``metrics.csv`` and to the user's loggers.
+
+    Args:
+        options: The recipe's ``trainer`` section.
+        settings: The stage's.
+        folder: The stage's folder.
+        monitor: The metric that decides which checkpoint is best, such as "val/AP"; None without a val split.
+    """
+    built = build(dict(options))
+    callbacks = [*_as_list(built.pop("callbacks", None)), *_checkpoints(settings, folder, monitor)]
+    if settings.ema_decay is not None:
+        callbacks.append(WeightEMA(decay=settings.ema_decay))
+    loggers = [MetricsCsv(folder / "metrics.csv"), *_as_list(built.pop("logger", None))]
+    interval = min(settings.validation_interval, settings.max_steps)
+    return Trainer(
+        **{"log_every_n_steps": max(1, min(50, settings.max_steps // 20))} | _with_plugins(built),
+        logger=loggers,
+        callbacks=_with_quiet_bar(callbacks, built, settings.max_steps),
+        max_steps=settings.max_steps,
+        max_epochs=-1,
+        check_val_every_n_epoch=None,
+        val_check_interval=interval * (built.get("accumulate_grad_batches") or 1),
+        default_root_dir=folder,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def inference_trainer(options: Mapping[str, Any], folder: Path, extra: Callback | None = None) -> Trainer:
+    """Return the Trainer of evaluation and labelling: ``options`` that name the machine, no logs, no checkpoints."""
+    built = build({key: value for key, value in options.items() if key in _MACHINE_KEYS})
+    bars = [callback for callback in _as_list(built.pop("callbacks", None)) if isinstance(callback, ProgressBar)]
+    callbacks: list[Callback] = [*bars, *([extra] if extra else [])]
+    return Trainer(
+        **_with_plugins(built),
+        logger=False,
+        callbacks=_with_quiet_bar(callbacks, built, 200),
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _checkpoints(settings: TrainSettings, folder: Path, monitor: str | None) -> list[Callback]:
+    where = {"dirpath": folder / "checkpoints", "enable_version_counter": False, "auto_insert_metric_name": False}
+    last = ModelCheckpoint(**where, filename="last", every_n_train_steps=settings.validation_interval)
+    if monitor is None:
+        return [last]
+    return [last, ModelCheckpoint(**where, filename="best", monitor=monitor, mode="max")]
+
+
+def _with_plugins(built: dict[str, Any]) -> dict[str, Any]:
+    return {**built, "plugins": [AtomicCheckpointIO(), *_as_list(built.get("plugins"))]}
+
+
+def _with_quiet_bar(callbacks: list[Callback], built: Mapping[str, Any], steps: int) -> list[Callback]:
+    """Add a progress bar of about twenty lines where standard error is a file, unless the user chose one or none."""
+    chosen = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if chosen or built.get("enable_progress_bar") is False or sys.stderr.isatty():
+        return callbacks
+    return [*callbacks, TQDMProgressBar(refresh_rate=max(1, steps // 20))]
+
+
+def _as_list(value: Any) -> list[Any]:
+    """Return what the Trainer accepts as one object, a list, a truth value or nothing, as a list."""
+    if value is None or isinstance(value, bool):
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
