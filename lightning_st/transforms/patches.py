@@ -1,0 +1,90 @@
+"""Operations on a part of the image: cutouts, and any operation inside the boxes of objects (paper.md, 2.2).
+
+Only boxes of kind OBJECT are worked on: the paper's loader drops crowd regions before it augments, and knows no others.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_st.transforms.affine import GREY, PixelScale
+from lightning_st.types import BoxKind, Sample
+
+Apply = Callable[[Sample, float, int, PixelScale], Sample]
+"""(sample, argument, seed, pixel scale) -> a new sample of the same size with as many boxes."""
+
+
+def cut_out(sample: Sample, half_side: float, seed: int, pixel_scale: PixelScale) -> Sample:
+    """Grey out a square around a random pixel of the image, ``half_side`` in pixels of the original image."""
+    height, width = sample.image.shape[:2]
+    half_width, half_height = round(half_side * pixel_scale[0]), round(half_side * pixel_scale[1])
+    return _grey_out(sample, (0, 0, width, height), half_width, half_height, np.random.default_rng(seed))
+
+
+def cut_out_of_one_box(sample: Sample, fraction: float, seed: int, pixel_scale: PixelScale) -> Sample:
+    """Grey out a rectangle around a random pixel of a random box, its sides ``fraction`` (0-1) of the box's."""
+    rows = np.flatnonzero(sample.kinds == BoxKind.OBJECT)
+    if len(rows) == 0:
+        return sample
+    generator = np.random.default_rng(seed)
+    left, top, right, bottom = _whole_pixels(sample)[generator.choice(rows)].tolist()
+    half_width, half_height = int(fraction * (right - left) / 2), int(fraction * (bottom - top) / 2)
+    return _grey_out(sample, (left, top, right, bottom), half_width, half_height, generator)
+
+
+def flip_pixels(sample: Sample, argument: float, seed: int, pixel_scale: PixelScale) -> Sample:
+    """Mirror the pixels of the image and of the mask left and right, but no boxes."""
+    mask = None if sample.mask is None else cv2.flip(sample.mask, 1)
+    return replace(sample, image=cv2.flip(sample.image, 1), mask=mask)
+
+
+def apply_in_boxes(
+    apply: Apply, sample: Sample, argument: float, seed: int, pixel_scale: PixelScale, probability: float
+) -> Sample:
+    """Apply an operation to the pixels inside each box of an object, one box after the other; the boxes stay.
+
+    Args:
+        apply: The operation, as it works on a whole image.
+        sample: Image, boxes and mask.
+        argument: Of the operation, the same in all boxes.
+        seed: Decides which boxes, and seeds what is drawn inside each.
+        pixel_scale: Pixels of this image for each pixel of the original one.
+        probability: 0-1, for each box.
+    """
+    generator = np.random.default_rng(seed)
+    is_drawn = (generator.random(len(sample.boxes)) < probability) & (sample.kinds == BoxKind.OBJECT)
+    seeds = generator.integers(2**63, size=len(sample.boxes)).tolist()
+    boxes = _whole_pixels(sample).tolist()
+    image, mask = sample.image.copy(), None if sample.mask is None else sample.mask.copy()
+    without_boxes = sample.keep(np.zeros(0, np.intp))
+    for row in np.flatnonzero(is_drawn):
+        left, top, right, bottom = boxes[row]
+        place = slice(top, bottom), slice(left, right)
+        patch = replace(without_boxes, image=image[place], mask=None if mask is None else mask[place])
+        patch = apply(patch, argument, seeds[row], pixel_scale)
+        image[place] = patch.image
+        if mask is not None:
+            mask[place] = patch.mask
+    return replace(sample, image=image, mask=mask)
+
+
+def _grey_out(
+    sample: Sample, within: tuple[int, int, int, int], half_width: int, half_height: int, generator: np.random.Generator
+) -> Sample:
+    """Grey out what lies within so many pixels of a random pixel ``within`` (xyxy); labels and mask stay."""
+    left, top, right, bottom = within
+    x, y = int(generator.integers(left, right)), int(generator.integers(top, bottom))
+    image = sample.image.copy()
+    image[max(0, y - half_height) : y + half_height, max(0, x - half_width) : x + half_width] = GREY
+    return replace(sample, image=image)
+
+
+def _whole_pixels(sample: Sample) -> NDArray[np.int64]:
+    """Return the pixels that each box touches, int64 [N, 4], xyxy inside the image and never empty."""
+    height, width = sample.image.shape[:2]
+    low = np.clip(np.floor(sample.boxes[:, :2]), 0, (width - 1, height - 1))
+    high = np.clip(np.ceil(sample.boxes[:, 2:]), low + 1, (width, height))
+    return np.concatenate([low, high], axis=1).astype(np.int64)
