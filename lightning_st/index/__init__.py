@@ -1,0 +1,16 @@
+"""Which images there are and whose labels they carry: one memory-mapped table, and a reader for each format.
+
+`build_index` finds the reader, builds the table once and keeps it in a cache; `AnnotationIndex` is the table. A new
+format is one function in a module of its own in `readers/`, named in the dict `READERS` there.
+"""
+
+from lightning_st.index.table import AnnotationIndex, Annotations, ImageRecord
+from lightning_st.index.writer import IndexWriter, merge_indexes
+
+__all__ = [
+    "AnnotationIndex",
+    "Annotations",
+    "ImageRecord",
+    "IndexWriter",
+    "merge_indexes",
+]

@@ -1,0 +1,372 @@
+"""Writing an index: images are streamed in, and the finished file appears at once or not at all."""
+
+import os
+import secrets
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lightning_st.index.layout import (
+    BOX_RECORD,
+    BYTES,
+    COLUMNS,
+    IMAGE_RECORD,
+    PLACING,
+    column_said,
+    encode_header,
+    place_columns,
+    rows_in_chunks,
+    said_by,
+)
+from lightning_st.index.names import encode_name, hash_name
+from lightning_st.index.problems import Problems, add_problems
+from lightning_st.index.table import AnnotationIndex
+
+SPOOL_SIZE = 1 << 22  # bytes that a small index may take in memory before a temporary file does
+CHUNK_SIZE = 1 << 16  # records
+_PACK_IMAGE = struct.Struct("<qQiiqiqqq").pack  # IMAGE_RECORD; numpy takes ten times as long for one record
+
+
+class IndexWriter:
+    """Writes an index file.
+
+    What is added goes to unnamed temporary files beside the destination, so memory does not grow and a killed process
+    leaves nothing; `close` puts the columns together under a temporary name and renames.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "one.index"
+        >>> with IndexWriter(path, classes=["cat"], source={"root": "/images"}) as writer:
+        ...     writer.add("a.jpg", 640, 480, boxes=[[1, 2, 30, 40]], labels=[0])
+        >>> AnnotationIndex.open(path).image(0).path
+        '/images/a.jpg'
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        classes: Sequence[str] = (),
+        class_ids: Sequence[int] | None = None,
+        source: Mapping[str, Any] | None = None,
+        is_labeled: bool = True,
+    ) -> None:
+        """Begin an index.
+
+        Args:
+            path: The file to write, or to replace; its folder is made where it is missing.
+            classes: Class names.
+            class_ids: The source's id of each class; 1, 2, 3 ... where there is none.
+            source: What the index is made from, for `AnnotationIndex.source`; under "root" the folder or archive that
+                most images lie in. Values must go into JSON.
+            is_labeled: False for images without labels; then no boxes can be added.
+        """
+        self.path = Path(path).absolute()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.problems: Problems = {}
+        self._source = dict(source or {})
+        self._root = str(self._source.get("root", ""))
+        self._is_labeled = is_labeled
+        self._containers = {"": 0}
+        self._image_count = self._box_count = self._bad_box_count = 0
+        self._has_scores = False
+        self._byte_counts = {"names": 0, "segmentations": 0}
+        self._images, self._boxes, names, segmentations = (self._open_spool() for _ in range(4))
+        self._bytes = {"names": names, "segmentations": segmentations}
+        self.set_classes(classes, class_ids)
+
+    def set_classes(self, classes: Sequence[str], class_ids: Sequence[int] | None = None) -> None:
+        """Set the classes, for a reader that learns them while it reads; before the first image with boxes.
+
+        Raises:
+            ValueError: If a name stands there twice, or there are not as many ids as names.
+        """
+        self.classes = tuple(classes)
+        self.class_ids = tuple(range(1, len(self.classes) + 1) if class_ids is None else class_ids)
+        if len(set(self.classes)) != len(self.classes) or len(self.class_ids) != len(self.classes):
+            raise ValueError(f"Expected distinct names and an id for each, got {self.classes} and {self.class_ids}.")
+
+    def add(
+        self,
+        name: str,
+        width: int = 0,
+        height: int = 0,
+        image_id: int | None = None,
+        path: str | Path | None = None,
+        offset: int = 0,
+        length: int = -1,
+        **boxes: Any,
+    ) -> None:
+        """Add one image.
+
+        Args:
+            name: Its path below the root, or in its archive, with `/` between folders.
+            width: Pixels; 0 for unknown.
+            height: Pixels; 0 for unknown.
+            image_id: The source's id; the row where there is none.
+            path: The file to open, as `ImageRecord.path` says it: the image, ending in `name`, or the archive. Without
+                it the image lies in the root of `source`.
+            offset: Of the image's first byte in an archive.
+            length: Bytes of the image in an archive; -1 for a whole file.
+            **boxes: What `pack_boxes` takes: boxes, labels, crowd, scores, areas, segmentations.
+
+        Raises:
+            ValueError: If arrays differ in length, a label has no class, `path` does not end in `name`, or an index of
+                images without labels is given boxes.
+        """
+        container = "" if path is None else self._container_of(str(path), name, length)
+        encoded = encode_name(name)
+        if boxes:
+            self._add_boxes(name, **boxes)
+        self._write("names", encoded)
+        self._images.write(
+            _PACK_IMAGE(
+                self._byte_counts["names"],
+                hash_name(encoded),
+                width,
+                height,
+                self._image_count if image_id is None else image_id,
+                self._number_container(container),
+                offset,
+                length,
+                self._box_count,
+            )
+        )
+        self._image_count += 1
+
+    def extend(self, index: AnnotationIndex) -> None:
+        """Add all images of an index that has the same classes, with what it counts of problems.
+
+        Raises:
+            ValueError: If its classes, or whether it is labelled, differ.
+        """
+        if (index.classes, index.is_labeled) != (self.classes, self._is_labeled):
+            raise ValueError(f"Expected an index of the classes {self.classes}, got {index.classes} in {index.path}.")
+        add_problems(self.problems, index.problems)
+        self._bad_box_count += index.bad_box_count
+        self._has_scores |= index.has_scores
+        self._extend_images(index)
+        for rows in rows_in_chunks(len(index.boxes), CHUNK_SIZE):
+            records = _gather(index, BOX_RECORD, rows)
+            records["segmentation_offsets"] += self._byte_counts["segmentations"]
+            self._boxes.write(records.tobytes())
+        self._image_count += len(index)
+        self._box_count += len(index.boxes)
+        for name in self._bytes:
+            for part in rows_in_chunks(len(index.columns[name]), SPOOL_SIZE):
+                self._write(name, index.columns[name][part].tobytes())
+
+    def close(self) -> None:
+        """Put the columns together and rename the file to its place; it is on the disk when this returns."""
+        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+        try:
+            with partial.open("xb") as file:
+                self._assemble(file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Forget what was added; nothing is written."""
+        for spool in (self._images, self._boxes, *self._bytes.values()):
+            spool.close()
+
+    def __enter__(self) -> "IndexWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close, or on an error discard."""
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def _open_spool(self) -> "SpooledTemporaryFile[bytes]":
+        return SpooledTemporaryFile(SPOOL_SIZE, dir=str(self.path.parent))
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Append to one of the columns of bytes."""
+        self._bytes[name].write(data)
+        self._byte_counts[name] += len(data)
+
+    def _container_of(self, path: str, name: str, length: int) -> str:
+        """Return the folder or archive that holds an image: relative to the root where it is in it."""
+        if length < 0:
+            if not path.endswith(f"/{name}"):
+                raise ValueError(f"Expected the path of image {name!r} to end in its name, got {path!r}.")
+            path = path[: -len(name) - 1] or "/"
+        return self._relative_container(path)
+
+    def _relative_container(self, path: str) -> str:
+        if self._root and path == self._root:
+            return ""
+        inside = self._root and path.startswith(self._root + "/")
+        return path[len(self._root) + 1 :] if inside else os.path.abspath(path)
+
+    def _number_container(self, container: str) -> int:
+        return self._containers.setdefault(container, len(self._containers))
+
+    def _add_boxes(self, name: str, **arrays: Any) -> None:
+        """Append the boxes of one image."""
+        records, texts = pack_boxes(**arrays)
+        if not self._is_labeled:
+            raise ValueError(f"Expected no boxes in an index of images without labels, got some for {name!r}.")
+        labels = records["labels"]
+        if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.classes)):
+            raise ValueError(f"Expected labels of {name!r} from 0 to {len(self.classes) - 1}, got {labels.tolist()}.")
+        records["segmentation_offsets"] += self._byte_counts["segmentations"]
+        self._write("segmentations", texts)
+        self._boxes.write(records.tobytes())
+        self._box_count += len(records)
+        self._has_scores |= arrays.get("scores") is not None
+
+    def _extend_images(self, index: AnnotationIndex) -> None:
+        """Append the images of an index, their offsets moved behind what is here already."""
+        numbers = [self._number_container(self._relative_container(path)) for path in index.containers]
+        for rows in rows_in_chunks(len(index), CHUNK_SIZE):
+            records = _gather(index, IMAGE_RECORD, rows)
+            records["name_offsets"] += self._byte_counts["names"]
+            records["box_offsets"] += self._box_count
+            records["containers"] = np.array(numbers, np.int32)[records["containers"]]
+            self._images.write(records.tobytes())
+
+    def _assemble(self, file: IO[bytes]) -> None:
+        """Write header and columns; the header again at the end, when the fingerprint is known (it is as long then)."""
+        columns, size = place_columns(self._image_count, self._box_count, self._byte_counts)
+        header = {
+            "classes": self.classes,
+            "class_ids": self.class_ids,
+            "fingerprint": sha256().hexdigest(),
+            "is_labeled": self._is_labeled,
+            "has_scores": self._has_scores,
+            "root": self._root,
+            "source": self._source,
+            "problems": self.problems,
+            "box_count_read": self._box_count + self._bad_box_count,
+            "containers": list(self._containers),
+            "columns": columns,
+            "data_size": size,
+        }
+        start = file.write(encode_header(header))
+        digest = sha256(said_by(header))
+        for name in COLUMNS:
+            if name not in PLACING:
+                digest.update(column_said(name, columns[name]))
+            file.seek(start + columns[name]["offset"])
+            for data in self._column_chunks(name):
+                file.write(data)
+                if name not in PLACING:
+                    digest.update(data)
+        file.truncate(start + size)
+        file.seek(0)
+        file.write(encode_header(header | {"fingerprint": digest.hexdigest()}))
+
+    def _column_chunks(self, name: str) -> Iterator[bytes]:
+        """Yield the bytes of one column."""
+        if name in self._bytes:
+            yield from (chunk.tobytes() for chunk in _read_spool(self._bytes[name], BYTES, SPOOL_SIZE))
+            return
+        if name.endswith("_offsets"):
+            yield np.zeros(1, "<i8").tobytes()
+        is_of_images = name in (IMAGE_RECORD.names or ())
+        spool, dtype = (self._images, IMAGE_RECORD) if is_of_images else (self._boxes, BOX_RECORD)
+        yield from (chunk[name].tobytes() for chunk in _read_spool(spool, dtype, CHUNK_SIZE))
+
+
+def pack_boxes(
+    boxes: ArrayLike,
+    labels: ArrayLike,
+    crowd: ArrayLike | None = None,
+    scores: ArrayLike | None = None,
+    areas: ArrayLike | None = None,
+    segmentations: Sequence[bytes | None] | None = None,
+) -> tuple[NDArray[Any], bytes]:
+    """Pack the boxes of one image.
+
+    Args:
+        boxes: float32 [N, 4], xyxy in pixels.
+        labels: int32 [N], class indices.
+        crowd: bool [N]; False where missing.
+        scores: float32 [N], 0-1; 1 where missing.
+        areas: float32 [N], square pixels; the box's own where missing.
+        segmentations: N texts in JSON, None for a box that has none.
+
+    Returns:
+        `BOX_RECORD` [N], and the joined segmentations; offsets count from the first of them.
+
+    Raises:
+        ValueError: If the arrays differ in length.
+    """
+    corners = np.asarray(boxes, np.float32).reshape(-1, 4)
+    texts = [text or b"" for text in segmentations] if segmentations is not None else [b""] * len(corners)
+    given = {"labels": labels, "crowd": crowd, "scores": scores, "areas": areas, "segmentations": texts}
+    lengths = {name: len(values) for name, values in given.items() if values is not None}  # type: ignore[arg-type]
+    if any(length != len(corners) for length in lengths.values()):
+        raise ValueError(f"Expected as many of each as there are boxes ({len(corners)}), got {lengths}.")
+    records = np.empty(len(corners), BOX_RECORD)
+    records["boxes"] = corners
+    records["labels"] = labels
+    records["crowd"] = False if crowd is None else crowd
+    records["scores"] = 1 if scores is None else scores
+    sides = corners[:, 2:] - corners[:, :2]
+    records["areas"] = sides[:, 0] * sides[:, 1] if areas is None else areas
+    records["segmentation_offsets"] = np.cumsum([len(text) for text in texts])
+    return records, b"".join(texts)
+
+
+def _gather(index: AnnotationIndex, dtype: np.dtype[Any], rows: slice) -> NDArray[Any]:
+    """Return a part of the columns of an index as records; offsets as ends."""
+    records = np.empty(rows.stop - rows.start, dtype)
+    for name in dtype.names or ():
+        part = slice(rows.start + 1, rows.stop + 1) if name.endswith("_offsets") else rows
+        records[name] = index.columns[name][part]
+    return records
+
+
+def _read_spool(spool: "SpooledTemporaryFile[bytes]", dtype: np.dtype[Any], count: int) -> Iterator[NDArray[Any]]:
+    """Yield what a spool holds, `count` records at a time."""
+    spool.seek(0)
+    while data := spool.read(dtype.itemsize * count):
+        yield np.frombuffer(data, dtype)
+
+
+def merge_indexes(
+    paths: Sequence[str | Path], destination: str | Path, source: Mapping[str, Any] | None = None
+) -> AnnotationIndex:
+    """Join indexes of the same classes, such as the shards of a pseudo-label store, in the order given.
+
+    Memory does not grow with their size; the destination may be one of them.
+
+    Args:
+        paths: The indexes; at least one.
+        destination: The file to write.
+        source: What to say of where it comes from; what the first index says where missing.
+
+    Returns:
+        The joined index; its fingerprint is that of the same images written at once.
+
+    Raises:
+        ValueError: If there is none, or their classes differ.
+        IndexFileError: If one cannot be opened.
+    """
+    if not paths:
+        raise ValueError("Expected at least one index to merge, got none.")
+    first = AnnotationIndex.open(paths[0])
+    origin = first.source if source is None else source
+    with IndexWriter(destination, first.classes, first.class_ids, origin, first.is_labeled) as writer:
+        for path in paths:
+            writer.extend(AnnotationIndex.open(path))
+    return AnnotationIndex.open(destination)
