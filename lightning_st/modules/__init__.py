@@ -1,0 +1,23 @@
+"""The LightningModules: teacher and student, their optimisation, and their checkpoints."""
+
+from lightning_st.modules.base import TaskFactory, TaskModule
+from lightning_st.modules.checkpoints import checkpoint_fingerprint, load_weights, read_checkpoint
+from lightning_st.modules.ema import WeightEMA
+from lightning_st.modules.optimization import make_optimizer, parameter_groups
+from lightning_st.modules.schedules import Schedule
+from lightning_st.modules.student import StudentModule
+from lightning_st.modules.teacher import TeacherModule
+
+__all__ = [
+    "Schedule",
+    "StudentModule",
+    "TaskFactory",
+    "TaskModule",
+    "TeacherModule",
+    "WeightEMA",
+    "checkpoint_fingerprint",
+    "load_weights",
+    "make_optimizer",
+    "parameter_groups",
+    "read_checkpoint",
+]

@@ -1,0 +1,31 @@
+"""The paper's method as functions of tensors and arrays: joint loss, confidence rules, and the pseudo-label store."""
+
+from lightning_st.selftrain.confidence import CalibratedThresholds, ConfidenceRule, HardThreshold
+from lightning_st.selftrain.joint_loss import LossBalance, joint_loss
+from lightning_st.selftrain.matching import (
+    Matched,
+    Reliability,
+    match_detections,
+    match_image,
+    precision_recall_by_threshold,
+)
+from lightning_st.selftrain.store import PseudoLabels
+from lightning_st.selftrain.writer import LABELS_FILE, ImageLabels, PseudoLabelWriter, job_fingerprint
+
+__all__ = [
+    "LABELS_FILE",
+    "CalibratedThresholds",
+    "ConfidenceRule",
+    "HardThreshold",
+    "ImageLabels",
+    "LossBalance",
+    "Matched",
+    "PseudoLabelWriter",
+    "PseudoLabels",
+    "Reliability",
+    "job_fingerprint",
+    "joint_loss",
+    "match_detections",
+    "match_image",
+    "precision_recall_by_threshold",
+]

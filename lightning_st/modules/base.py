@@ -1,0 +1,260 @@
+"""What teacher and student share: optimisation, evaluation, prediction, and what a checkpoint says about itself."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from lightning_st.errors import ConfigError
+from lightning_st.modules.checkpoints import KEY, describe, description, require_classes
+from lightning_st.modules.optimization import OptimizerName, make_optimizer
+from lightning_st.modules.schedules import Schedule, ScheduleName
+from lightning_st.modules.streams import FiniteCheck, StreamMeans, stream_means
+from lightning_st.types import Batch, EvalBatch, Metric, Task
+
+TaskFactory = Callable[[Sequence[str]], nn.Module]
+"""Makes a task (an ``nn.Module`` that implements ``types.Task``) from class names; a config names the class."""
+
+DEFAULT_LR = {"sgd": 0.08, "adamw": 1e-3}
+"""For batches of 64 (paper.md, section 4.5), and for the small recipe (small_recipe.md)."""
+
+PAPER_WARMUP_LR = 0.0067
+"""Where the warm-up starts (paper.md, section 4.5)."""
+
+
+class TaskModule(LightningModule):
+    """Trains, evaluates and applies a task; knows tasks only through ``types.Task``.
+
+    Subclasses implement ``training_step``. Everything random in a training step (dropout, stochastic depth) follows
+    from the run's seed, the number of the batch and the rank, so that a resumed run repeats an uninterrupted one bit
+    for bit.
+
+    Attributes:
+        task: The model.
+        classes: Class names, in the order of the labels.
+        primary_metric: The number that decides which of two models is better, such as "AP".
+        evaluation: The numbers of the last evaluation, by name, equal on all ranks.
+        weights_kind: Which weights a checkpoint holds, and which are evaluated: "ema" or "raw".
+        flip_when_predicting: Average predictions with those on the mirrored images, for pseudo-labels.
+    """
+
+    task: Task
+
+    def __init__(
+        self,
+        task: TaskFactory,
+        classes: Sequence[str],
+        optimizer: OptimizerName = "sgd",
+        lr: float | None = None,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+        schedule: ScheduleName = "cosine",
+        warmup_steps: int = 500,
+        warmup_lr: float | None = None,
+        milestones: Sequence[float] = (0.94, 0.98),
+        step_gamma: float = 0.1,
+    ) -> None:
+        """Make the task and keep the settings of its optimisation.
+
+        Args:
+            task: Makes the task from class names. In a config: the ``class_path`` of a task model and its ``init_args``
+                without ``classes``.
+            classes: Class names, from the data.
+            optimizer: "sgd" (the paper's) or "adamw".
+            lr: Peak learning rate; None for 0.08 with SGD (for a batch of 64) and 0.001 with AdamW.
+            momentum: Of SGD.
+            weight_decay: Of convolution and linear kernels; nothing else decays.
+            schedule: "cosine" to zero, "step" (drops at ``milestones``) or "constant", each after the warm-up.
+            warmup_steps: Optimiser steps of the linear warm-up, never more than half of the run.
+            warmup_lr: Learning rate of the first step; None for 0.0067, or a tenth of ``lr`` where that is less.
+            milestones: Fractions (0-1) of the run at which schedule "step" drops.
+            step_gamma: Factor of each drop.
+
+        Raises:
+            ConfigError: If there are no classes, or ``task`` makes something that is no task.
+        """
+        super().__init__()
+        if not classes:
+            raise ConfigError("There are no classes to learn: the labelled data name none.")
+        self.classes = tuple(classes)
+        self.task = _make_task(task, self.classes)
+        self.optimizer = optimizer
+        self.lr = DEFAULT_LR[optimizer] if lr is None else lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.warmup_steps = warmup_steps
+        self.warmup_lr = min(PAPER_WARMUP_LR, self.lr / 10) if warmup_lr is None else warmup_lr
+        self.milestones = tuple(milestones)
+        self.step_gamma = step_gamma
+
+        self.primary_metric = self.task.metric().primary
+        self.evaluation: dict[str, float] = {}
+        self.weights_kind = "raw"
+        self.flip_when_predicting = False
+        self._spec = _task_spec(task, self.task)
+        self._metric: Metric | None = None
+        self._finite_check: FiniteCheck | None = None
+        names = ("optimizer", "lr", "momentum", "weight_decay", "schedule", "warmup_steps", "warmup_lr", "step_gamma")
+        self.save_hyperparameters({name: getattr(self, name) for name in names} | {"milestones": list(self.milestones)})
+
+    # Training
+
+    def on_fit_start(self) -> None:
+        """Note which weights the checkpoints of this training will hold."""
+        is_averaged = any(isinstance(callback, WeightAveraging) for callback in cast("Any", self.trainer).callbacks)
+        self.weights_kind = "ema" if is_averaged else "raw"
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser, and its schedule over the steps of this Trainer's run."""
+        optimizer = make_optimizer(self.optimizer, self.parameters(), self.momentum, self.weight_decay)
+        schedule = self.make_schedule(self.trainer.estimated_stepping_batches)
+        scheduler = LambdaLR(optimizer, lambda step: schedule.learning_rate(step))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def make_schedule(self, total_steps: float) -> Schedule:
+        """Return the learning rate over a run of ``total_steps`` optimiser steps."""
+        warmup_steps = int(min(self.warmup_steps, total_steps // 2))
+        return Schedule(
+            self.lr, total_steps, self.schedule, warmup_steps, self.warmup_lr, self.milestones, self.step_gamma
+        )
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed what is random in the step that follows."""
+        position = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+        state = np.random.SeedSequence((seed, position, self.global_rank)).generate_state(1, np.uint64)
+        torch.manual_seed(int(state[0]))
+
+    def stream_means(self, batch: Batch) -> StreamMeans:
+        """Return the mean losses of both streams, after one forward pass over all images.
+
+        The statistics of batch normalisation are those of the joint batch (paper.md, section 7).
+        """
+        losses, parts = self.task.losses(batch)
+        means = stream_means(losses, parts, batch["pseudo"], self._sum_over_ranks, self.trainer.world_size)
+        self._finite_check = FiniteCheck(means, losses, batch)
+        return means
+
+    def log_training(self, values: Mapping[str, Tensor]) -> None:
+        """Log values that are equal on all ranks as "train/<name>", and the learning rate."""
+        for name, value in values.items():
+            self.log(f"train/{name}", value, prog_bar=name == "loss")
+        self.log("train/lr", self._learning_rate())
+
+    def on_after_backward(self) -> None:
+        """Stop before a loss that is not finite reaches the weights.
+
+        Raises:
+            StageError: Naming the step and the images.
+        """
+        if self._finite_check is not None:
+            self._finite_check.require(self.trainer.global_step, self._learning_rate())
+            self._finite_check = None
+
+    # Evaluation and prediction
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin with an empty metric."""
+        self._metric = self.task.metric()
+
+    def on_test_epoch_start(self) -> None:
+        """Begin with an empty metric."""
+        self._metric = self.task.metric()
+
+    def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
+        """Add the images of a batch to the metric."""
+        self._judge(batch)
+
+    def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
+        """Add the images of a batch to the metric."""
+        self._judge(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute and log "val/<name>"."""
+        self._conclude("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Compute and log "test/<name>"."""
+        self._conclude("test")
+
+    def predict_step(self, batch: EvalBatch, batch_idx: int) -> list[Any]:
+        """Return a prediction for each image, in pixels of the original image; None where it is unreadable."""
+        predictions = self._predict(batch, self.flip_when_predicting)
+        return [None if row < 0 else found for row, found in zip(batch["rows"].tolist(), predictions, strict=True)]
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say in the checkpoint what it holds."""
+        checkpoint[KEY] = describe(self.classes, self.primary_metric, self.weights_kind, self._spec)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of other classes.
+
+        Raises:
+            CheckpointError: With both lists of classes.
+        """
+        about = description(checkpoint)
+        require_classes(about["classes"], self.classes)
+        self.weights_kind = about["weights"]
+
+    # Helpers
+
+    def _judge(self, batch: EvalBatch) -> None:
+        assert self._metric is not None
+        predictions = self._predict(batch, flip=False)
+        rows = batch["rows"].tolist()
+        readable = [i for i, row in enumerate(rows) if row >= 0]
+        targets = batch["targets"]
+        self._metric.update(
+            [rows[i] for i in readable], [predictions[i] for i in readable], [targets[i] for i in readable]
+        )
+
+    def _predict(self, batch: EvalBatch, flip: bool) -> list[Any]:
+        predictions = self.task.predict(batch["images"], flip=flip)
+        return self.task.restore(predictions, batch["scales"], batch["sizes"])
+
+    def _conclude(self, split: str) -> None:
+        """Compute the metric over the images of all ranks.
+
+        Ranks may hold different numbers of images: they exchange what they saw as objects, keyed by image.
+        """
+        assert self._metric is not None
+        if self.trainer.world_size > 1:
+            states: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(states, self._metric.state())
+            self._metric.merge(states)
+        self.evaluation = self._metric.compute()
+        self._metric = None
+        for name, value in self.evaluation.items():
+            # Equal on all ranks, so averaging them changes nothing; Lightning warns of numbers that are not.
+            self.log(f"{split}/{name}", value, prog_bar=name == self.primary_metric, sync_dist=True)
+
+    def _sum_over_ranks(self, value: Tensor) -> Tensor:
+        return cast("Tensor", self.trainer.strategy.reduce(value, reduce_op="sum"))
+
+    def _learning_rate(self) -> float:
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def _make_task(factory: TaskFactory, classes: tuple[str, ...]) -> Task:
+    task = factory(classes)
+    missing = [name for name in ("losses", "predict", "restore", "metric") if not hasattr(task, name)]
+    if not isinstance(task, nn.Module) or missing:
+        lacking = f" without {', '.join(missing)}" if missing else " that is no nn.Module"
+        raise ConfigError(f"Expected task to make a lightning_st.types.Task, got a {type(task).__name__}{lacking}.")
+    return cast("Task", task)
+
+
+def _task_spec(factory: TaskFactory, task: Task) -> dict[str, Any]:
+    """Return the class of ``task`` and the plain ones of the arguments that ``factory`` has bound."""
+    bound = getattr(factory, "keywords", {})
+    plain = {name: value for name, value in bound.items() if isinstance(value, bool | int | float | str | None)}
+    return {"class_path": f"{type(task).__module__}.{type(task).__qualname__}", "init_args": plain}

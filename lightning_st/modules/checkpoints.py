@@ -1,0 +1,156 @@
+"""Checkpoints: reading one safely, taking a model's weights from one, and telling two apart."""
+
+import hashlib
+import pickle
+import zipfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lightning_st.errors import CheckpointError
+
+KEY = "lightning_st"
+"""Where a checkpoint keeps what this package adds to Lightning's."""
+
+SCHEMA = 1
+TASK_PREFIX = "task."
+"""What the task's weights are called in the state of a module; the rest is the module's own."""
+
+
+def describe(classes: Sequence[str], primary: str, weights: str, task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint says about itself, as plain values.
+
+    Args:
+        classes: Class names, in the order of the labels.
+        primary: The metric that decides, such as "AP".
+        weights: Which weights ``state_dict`` holds: "ema" for a moving average, "raw" for those of the last step.
+        task: The task model by ``class_path`` and those of its ``init_args`` that are plain.
+    """
+    return {
+        "schema": SCHEMA,
+        "version": version("lightning_st"),
+        "classes": list(classes),
+        "primary": primary,
+        "weights": weights,
+        "task": dict(task),
+    }
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """Return a checkpoint of this package, its tensors on the CPU.
+
+    Only tensors and plain values are loaded: a checkpoint from a stranger cannot run code.
+
+    Raises:
+        CheckpointError: If the file is missing, cut short, or not a checkpoint of this package.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such checkpoint file.") from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path}: not a checkpoint of a TeacherModule or StudentModule.")
+    description(checkpoint, path)
+    return checkpoint
+
+
+def description(checkpoint: Mapping[str, Any], path: Path | str = "the checkpoint") -> dict[str, Any]:
+    """Return what a loaded checkpoint says about itself, see ``describe``.
+
+    Raises:
+        CheckpointError: If it says nothing, or in another schema.
+    """
+    about = checkpoint.get(KEY)
+    if not isinstance(about, dict):
+        raise CheckpointError(f"{path}: not a checkpoint of a TeacherModule or StudentModule.")
+    if about.get("schema") != SCHEMA:
+        raise CheckpointError(
+            f"{path}: written by lightning_st {about.get('version')} in schema {about.get('schema')}, "
+            f"this version reads schema {SCHEMA}."
+        )
+    return about
+
+
+def load_weights(module: nn.Module, path: Path | str) -> dict[str, Any]:
+    """Take the weights of a task from a checkpoint of a teacher or a student, all of them or none.
+
+    Args:
+        module: A ``TeacherModule`` or ``StudentModule`` (whose ``weights_kind`` follows), or a bare task.
+        path: The checkpoint.
+
+    Returns:
+        What the checkpoint says about itself, see ``describe``.
+
+    Raises:
+        CheckpointError: If the file cannot be read, or is of other classes, or of another model.
+    """
+    checkpoint = read_checkpoint(path)
+    about = description(checkpoint, path)
+    require_classes(about["classes"], cast("Sequence[str]", module.classes), path)
+    task = cast(nn.Module, getattr(module, "task", module))
+    weights = task_weights(checkpoint)
+    _require_fit(weights, task.state_dict(), path)
+    task.load_state_dict(weights)
+    if hasattr(module, "weights_kind"):
+        module.weights_kind = about["weights"]
+    return about
+
+
+def task_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the weights of the task in a loaded checkpoint, by the names that the task itself gives them."""
+    state = checkpoint["state_dict"]
+    return {name.removeprefix(TASK_PREFIX): value for name, value in state.items() if name.startswith(TASK_PREFIX)}
+
+
+def checkpoint_fingerprint(path: Path | str) -> str:
+    """Return the sha256 of the task's weights: the same for two files that hold the same model.
+
+    Raises:
+        CheckpointError: If the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(task_weights(read_checkpoint(path)).items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def require_classes(found: Sequence[str], expected: Sequence[str], path: Path | str = "the checkpoint") -> None:
+    """Refuse weights that were trained on other classes, or on the same in another order.
+
+    Raises:
+        CheckpointError: With both lists.
+    """
+    if list(found) != list(expected):
+        raise CheckpointError(
+            f"{path}: trained on {len(found)} classes {_short(found)}, but the data have {len(expected)} classes "
+            f"{_short(expected)}. Use the data it was trained on, or train anew."
+        )
+
+
+def _require_fit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path | str) -> None:
+    """Refuse weights that are not exactly those of the model."""
+    both = found.keys() & expected.keys()
+    shapes = [f"{k} {tuple(found[k].shape)} for {tuple(expected[k].shape)}" for k in sorted(both)
+              if found[k].shape != expected[k].shape]  # fmt: skip
+    problems = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "not in the model": sorted(found.keys() - expected.keys()),
+        "of another shape": shapes,
+    }
+    named = [f"{len(keys)} {what} ({_short(keys, 3)})" for what, keys in problems.items() if keys]
+    if named:
+        raise CheckpointError(
+            f"{path}: its weights are of another model: {'; '.join(named)}. Use the model that it was trained with."
+        )
+
+
+def _short(names: Sequence[str], count: int = 20) -> str:
+    return f"{', '.join(names[:count])}{', ...' if len(names) > count else ''}"

@@ -1,0 +1,158 @@
+"""What a teacher's boxes are worth: each one matched with the human labels of val, in numpy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_st.errors import StageError
+from lightning_st.index import AnnotationIndex, Annotations
+
+MATCH_IOU = 0.5
+"""A box is right where it overlaps an object of its class by at least this, as in AP50."""
+
+CROWD_OVERLAP = 0.5
+"""A box with at least this share of its area in a crowd region is neither right nor wrong."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The boxes of a set of images, without those that a crowd region makes undecidable.
+
+    Attributes:
+        labels: int64 [N], class indices.
+        scores: float32 [N], 0-1.
+        is_correct: bool [N], whether a labelled object of that class lies there.
+        truth_counts: int64 [C], how many objects of each class are labelled.
+    """
+
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    is_correct: NDArray[np.bool_]
+    truth_counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Precision and recall of every class against the score threshold: what a plot shows.
+
+    Attributes:
+        thresholds: float32 [T], scores.
+        counts: int64 [C, T], boxes with at least that score.
+        precision: float64 [C, T], share of them that is right; NaN where there is none.
+        recall: float64 [C, T], share of the labelled objects that they find; NaN where none is labelled.
+    """
+
+    thresholds: NDArray[np.float32]
+    counts: NDArray[np.int64]
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+
+    def to_json(self, classes: Sequence[str]) -> dict[str, Any]:
+        """Return plain lists by class name, None for NaN."""
+        by_class = {
+            name: {
+                "counts": self.counts[label].tolist(),
+                "precision": _plain(self.precision[label]),
+                "recall": _plain(self.recall[label]),
+            }
+            for label, name in enumerate(classes)
+        }
+        return {"thresholds": _plain(self.thresholds), "classes": by_class}
+
+
+def match_detections(predictions: AnnotationIndex, truths: AnnotationIndex) -> Matched:
+    """Match a teacher's boxes with the labels of the same images, found by their names.
+
+    Within an image and a class, best score first, each box takes the free object that it overlaps most, if by at least
+    ``MATCH_IOU``. Images of ``truths`` that ``predictions`` lacks do not count: they could not be read.
+
+    Args:
+        predictions: Boxes with scores, such as a pseudo-label store's index made on the val images.
+        truths: The labels of people.
+
+    Raises:
+        StageError: If the classes of the two differ, or an image of ``predictions`` is not among ``truths``.
+    """
+    if tuple(predictions.classes) != tuple(truths.classes):
+        raise StageError(
+            f"The predictions are of classes {list(predictions.classes)}, the labels of {list(truths.classes)}. "
+            "Predict with a teacher that was trained on the classes of val."
+        )
+    truth_rows = truths.find(list(predictions.iterate_names()))
+    if (truth_rows < 0).any():
+        name = predictions.name(int(np.flatnonzero(truth_rows < 0)[0]))
+        raise StageError(f"{name}: predicted, but not among the labelled images. Predict on the val images.")
+    labels, scores, correct = [], [], []
+    truth_counts = np.zeros(len(truths.classes), np.int64)
+    for row, truth_row in enumerate(truth_rows.tolist()):
+        found, truth = predictions.annotations(row), truths.annotations(truth_row)
+        is_correct, is_undecided = match_image(found, truth)
+        labels.append(found.labels[~is_undecided])
+        scores.append(found.scores[~is_undecided])
+        correct.append(is_correct[~is_undecided])
+        truth_counts += np.bincount(truth.labels[~truth.crowd], minlength=len(truth_counts))
+    return Matched(
+        np.concatenate([np.zeros(0, np.int64), *labels]),
+        np.concatenate([np.zeros(0, np.float32), *scores]),
+        np.concatenate([np.zeros(0, np.bool_), *correct]),
+        truth_counts,
+    )
+
+
+def match_image(found: Annotations, truth: Annotations) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Match the N boxes of one image with its M labels.
+
+    Returns:
+        bool [N], whether the box is right; bool [N], whether a crowd region makes that undecidable.
+    """
+    same_class = found.labels[:, None] == truth.labels[None, :]  # [N, M]
+    shared = np.where(same_class, _shared_areas(found.boxes, truth.boxes), 0.0)
+    areas, truth_areas = _areas(found.boxes), _areas(truth.boxes)
+    iou = shared / np.maximum(areas[:, None] + truth_areas[None, :] - shared, 1e-12)
+    free_iou = np.where(truth.crowd[None, :], 0.0, iou)
+
+    is_correct = np.zeros(len(found.labels), np.bool_)
+    if len(truth.labels):
+        for box in np.argsort(-found.scores, kind="stable"):
+            best = int(free_iou[box].argmax())
+            if free_iou[box, best] >= MATCH_IOU:
+                is_correct[box] = True
+                free_iou[:, best] = 0.0
+    in_crowd = shared / np.maximum(areas[:, None], 1e-12) >= CROWD_OVERLAP
+    return is_correct, ~is_correct & (in_crowd & truth.crowd[None, :]).any(axis=1)
+
+
+def precision_recall_by_threshold(matched: Matched, step: float = 0.05) -> Reliability:
+    """Return precision and recall of every class at the thresholds ``step``, ``2 * step`` ... below 1."""
+    thresholds = np.arange(1, round(1 / step)) * step
+    shape = (len(matched.truth_counts), len(thresholds))
+    counts, correct = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for label in range(shape[0]):
+        rows = matched.labels == label
+        reached = matched.scores[rows][:, None] >= thresholds.astype(np.float32)[None, :]
+        counts[label] = reached.sum(axis=0)
+        correct[label] = (reached & matched.is_correct[rows][:, None]).sum(axis=0)
+    truths = np.broadcast_to(matched.truth_counts[:, None], shape)
+    precision = np.divide(correct, counts, out=np.full(shape, np.nan), where=counts > 0)
+    recall = np.divide(correct, truths, out=np.full(shape, np.nan), where=truths > 0)
+    return Reliability(thresholds.astype(np.float32), counts, precision, recall)
+
+
+def _shared_areas(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the area that each of [N, 4] boxes shares with each of [M, 4], float64 [N, M], in square pixels."""
+    first, second = boxes[:, None].astype(np.float64), others[None, :].astype(np.float64)
+    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    shared: NDArray[np.float64] = sides.clip(min=0).prod(axis=-1)
+    return shared
+
+
+def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
+    areas: NDArray[np.float64] = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64).prod(axis=1)
+    return areas
+
+
+def _plain(values: NDArray[Any]) -> list[float | None]:
+    return [None if np.isnan(value) else round(float(value), 6) for value in values]
