@@ -1,0 +1,105 @@
+"""What to try where self-training did not help: each line follows from a fact of the run.
+
+The facts behind the lines: student runs in minutes on a CPU (small_recipe.md, "What it says").
+"""
+
+from collections.abc import Iterator
+
+from lightning_st.reports.metrics import gain
+from lightning_st.reports.run_folder import Labelling, Run, Training
+from lightning_st.reports.text import listed
+from lightning_st.reports.verdict import NOISE, Verdict
+
+WEAK_CLASS = 0.05
+"""A class at or below this score is one that the teacher hardly finds."""
+
+
+def advise(run: Run, verdict: Verdict) -> list[str]:
+    """Return what to try, most promising first; nothing where self-training helped or is not done yet."""
+    if verdict.split is None or verdict.judgement == "better":
+        return []
+    return [*_train_longer(run, verdict.split), *_labels(run), *_recipe(run), *_weak_classes(run), *_seeds(run)]
+
+
+def labels_per_image(run: Run, labels: Labelling) -> tuple[float | None, float | None]:
+    """Return pseudo-labels and human labels for each image, None where the counts are not there."""
+    counts, human = labels.statistics, run.data.get("labeled", {})
+    return _ratio(counts.get("labels"), counts.get("images")), _ratio(human.get("labels"), human.get("images"))
+
+
+def weak_classes(run: Run) -> list[str]:
+    """Return the classes that the first teacher hardly finds, on the split where most is known."""
+    if run.teacher is None:
+        return []
+    for scores in (run.teacher.scores.get(split, {}) for split in ("test", "val")):
+        known = {name: scores.get(f"{run.primary}/{name}") for name in run.classes}
+        if any(value is not None for value in known.values()):
+            return [name for name, value in known.items() if value is not None and value <= WEAK_CLASS]
+    return []
+
+
+def _train_longer(run: Run, split: str) -> Iterator[str]:
+    over_control = gain(run.student, run.control, split, run.primary)
+    rising = run.teacher is not None and _is_rising(run.teacher, f"val/{run.primary}")
+    if rising or (over_control is not None and over_control < NOISE):
+        why = "was still improving when it stopped" if rising else "gains as much from training longer"
+        yield (
+            f"The teacher {why}: the run is bound by training, not by labels. Raise --teacher.max_steps until its "
+            f"val {run.primary} no longer rises, and self-train from there."
+        )
+
+
+def _is_rising(training: Training, column: str) -> bool:
+    """Say whether the last fifth of the training still brought more than half of what counts as noise."""
+    curve = training.curve(column)
+    if not curve:
+        return False
+    earlier = [value for step, value in curve if step <= 0.8 * curve[-1][0]]
+    return bool(earlier) and max(value for _, value in curve) > max(earlier) + NOISE / 2
+
+
+def _labels(run: Run) -> Iterator[str]:
+    if run.labels is None:
+        return
+    pseudo, human = labels_per_image(run, run.labels)
+    if pseudo is None or not human:
+        return
+    counts = f"{pseudo:.1f} pseudo-labels an image against {human:.1f} human labels"
+    if pseudo < human / 2:
+        yield (
+            f"Only {counts}: objects without a label are learnt as background. Lower the threshold, or the precision "
+            "that a calibrated rule asks for, or ignore more of the boxes below it."
+        )
+    elif pseudo > 1.5 * human:
+        yield f"{counts[0].upper()}{counts[1:]}: many of them must be wrong. Raise the threshold."
+
+
+def _recipe(run: Run) -> Iterator[str]:
+    labelling, student = run.config.get("pseudo_label", {}), run.config.get("student", {})
+    if labelling.get("rule", "hard") == "hard" or labelling.get("score_threshold") is not None:
+        yield (
+            "One score for all classes is not one precision: --pseudo_label.rule calibrated measures on val which "
+            "score each class needs, and ignores the boxes below it."
+        )
+    if student.get("init", "random") == "random":
+        yield "In short runs a student that starts from its teacher's weights does better: --student.init teacher."
+    if not labelling.get("flip", False):
+        yield "Labels averaged over the image and its mirror image are better ones: --pseudo_label.flip true."
+
+
+def _weak_classes(run: Run) -> Iterator[str]:
+    weak = weak_classes(run)
+    if weak:
+        yield (
+            f"The teacher hardly finds {listed(weak)} ({run.primary} at most {WEAK_CLASS:g}), so their objects are "
+            "learnt as background on the pseudo-labelled images: label more of them first."
+        )
+
+
+def _seeds(run: Run) -> Iterator[str]:
+    other = "another seed" if run.seed is None else f"seeds other than {run.seed}"
+    yield f"Before believing a small difference, run with {other} (--seed_everything): lightning_st report DIR DIR ..."
+
+
+def _ratio(count: float | None, images: float | None) -> float | None:
+    return None if count is None or not images else count / images

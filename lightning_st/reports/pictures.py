@@ -1,0 +1,231 @@
+"""Pictures of pseudo-labels across the scores: what the teacher believed, to be judged by eye."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw, ImageOps
+
+from lightning_st.index import AnnotationIndex, Annotations, ImageRecord
+from lightning_st.types import BoxKind, ScoreThresholds
+
+PICTURE_COUNT = 24
+BANDS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
+"""Ends of the score bands; the store keeps no box below the first."""
+
+COLOURS = ("#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#00e0a0", "#ff5a36", "#4d7dff", "#b5e853", "#ff9ed2", "#c9c9c9")
+"""Of the classes, in turn: apart from one another for colour-blind eyes too, and bright, for photographs are dark."""
+
+_SIDE = 320
+_MOST_BOXES = 1_000_000
+_MOST_UNREADABLE = 24
+_ROTATING_EXIF = (5, 6, 7, 8)
+_EXIF_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in the report.
+
+    Attributes:
+        file: Its path relative to the report.
+        image: The image's name in its index.
+        class_name: The class of the box that it was chosen for.
+        colour: That class's colour.
+        score: That box's score.
+        fate: What the student is told of that box: "kept", "ignored" or "dropped".
+        size: (width, height) in pixels.
+    """
+
+    file: str
+    image: str
+    class_name: str
+    colour: str
+    score: float
+    fate: str
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures, by falling band, and the images that could not be drawn."""
+
+    pictures: list[Picture] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+
+_FATES = {BoxKind.OBJECT: "kept", BoxKind.UNSURE: "ignored", BoxKind.PADDING: "dropped"}
+_DASHES = {BoxKind.OBJECT: 0, BoxKind.UNSURE: 6, BoxKind.PADDING: 2}
+"""Pixels; 0 for a solid line."""
+
+
+def draw_gallery(index: AnnotationIndex, thresholds: ScoreThresholds, report: Path) -> Gallery:
+    """Draw pictures of pseudo-labels, spread over score bands and classes, into ``report / "pictures"``.
+
+    Each picture is chosen for one box, drawn thick. The image's other boxes are solid if they are kept, dashed if they
+    are ignored, and not drawn if they are dropped. The choice follows from the store alone.
+
+    Args:
+        index: The pseudo-labels; boxes in pixels of the original image, upright as its EXIF says.
+        thresholds: Which boxes the student is shown.
+        report: The report's folder.
+    """
+    drawn: list[tuple[int, str, Image.Image]] = []
+    unreadable: list[str] = []
+    for row, box in candidates(index.scores, index.labels, index.box_offsets):
+        record = index.image(row)
+        try:
+            image, original_size = load_thumbnail(record)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            # A picture more or less is no reason to fail: the page names it.
+            unreadable.append(f"{record.name}: {error}")
+        else:
+            chosen = box - int(index.box_offsets[row])
+            draw_boxes(image, index.annotations(row), thresholds, chosen, image.width / original_size[0])
+            drawn.append((box, record.name, image))
+        if len(drawn) == PICTURE_COUNT or len(unreadable) == _MOST_UNREADABLE:
+            break
+    drawn.sort(key=lambda item: (-index.scores[item[0]], item[0]))
+    (report / "pictures").mkdir(parents=True)
+    pictures = [_save(number, *item, index, thresholds, report) for number, item in enumerate(drawn)]
+    return Gallery(pictures, unreadable)
+
+
+def candidates(
+    scores: NDArray[np.float32], labels: NDArray[np.int32], box_offsets: NDArray[np.int64]
+) -> Iterator[tuple[int, int]]:
+    """Yield (row of the image, number of the box) in the order in which pictures are wanted, every image once.
+
+    Score bands take turns; within a band classes take turns, so that rare ones show; a fixed shuffle does the rest.
+
+    Args:
+        scores: float32 [N], of all boxes.
+        labels: int32 [N].
+        box_offsets: int64 [images + 1]; the boxes of image i are ``box_offsets[i]`` to ``box_offsets[i + 1] - 1``.
+    """
+    sample = np.unique(np.linspace(0, len(scores) - 1, min(len(scores), _MOST_BOXES)).astype(np.int64))
+    shuffled = np.random.default_rng(0).permutation(sample)
+    bands = band_of(scores[shuffled])
+    turns = [iter(_classes_in_turn(shuffled[bands == band], labels).tolist()) for band in range(len(BANDS) - 1)]
+    used: set[int] = set()
+    while turns:
+        for turn in list(turns):
+            for box in turn:
+                row = int(np.searchsorted(box_offsets, box, side="right")) - 1
+                if row not in used:
+                    used.add(row)
+                    yield row, box
+                    break
+            else:
+                turns.remove(turn)
+
+
+def load_thumbnail(record: ImageRecord) -> tuple[Image.Image, tuple[int, int]]:
+    """Return an image upright and small, RGB, and its (width, height) in full.
+
+    Raises:
+        OSError, SyntaxError, ValueError: If it cannot be read; Pillow raises each of them.
+    """
+    with open(record.path, "rb") as file:
+        file.seek(record.offset)
+        content = file.read(record.length)
+    with Image.open(BytesIO(content)) as image:
+        width, height = image.size
+        if image.getexif().get(_EXIF_ORIENTATION) in _ROTATING_EXIF:
+            width, height = height, width
+        image.draft("RGB", (_SIDE, _SIDE))  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that is still large enough
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    upright.thumbnail((_SIDE, _SIDE))
+    return upright, (width, height)
+
+
+def draw_boxes(
+    image: Image.Image, annotations: Annotations, thresholds: ScoreThresholds, chosen: int, scale: float
+) -> None:
+    """Draw pseudo-labels into ``image``.
+
+    Args:
+        image: RGB.
+        annotations: The pseudo-labels, in pixels of the original image.
+        thresholds: Kept boxes are solid, ignored ones dashed, dropped ones not drawn.
+        chosen: Which box is drawn thick, and drawn even if it is dropped: dotted.
+        scale: Pixels of ``image`` for each pixel of the original.
+    """
+    draw = ImageDraw.Draw(image)
+    kinds = thresholds.kinds(annotations.labels, annotations.scores)
+    order = sorted(range(len(kinds)), key=lambda box: box == chosen)
+    for box in order:
+        if kinds[box] == BoxKind.PADDING and box != chosen:
+            continue
+        corners = [float(value) * scale for value in annotations.boxes[box]]
+        colour = class_colour(int(annotations.labels[box]))
+        _rectangle(draw, corners, colour, 4 if box == chosen else 2, _DASHES[BoxKind(int(kinds[box]))])
+
+
+def band_of(score: ArrayLike) -> NDArray[np.int64]:
+    """Return the number of the band, 0 for the lowest, that each score lies in.
+
+    Example:
+        >>> band_of([0.05, 0.2, 1.0]).tolist()
+        [0, 1, 5]
+    """
+    return np.searchsorted(BANDS[1:-1], score, side="right")
+
+
+def class_colour(label: int) -> str:
+    """Return the colour of a class as ``#rrggbb``."""
+    return COLOURS[label % len(COLOURS)]
+
+
+def _classes_in_turn(boxes: NDArray[np.int64], labels: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Reorder shuffled ``boxes`` so that the first of every class come first, then the second of every class."""
+    own = labels[boxes]
+    by_class = np.argsort(own, kind="stable")
+    starts = np.searchsorted(own[by_class], own[by_class], side="left")
+    rank = np.empty(len(boxes), np.int64)
+    rank[by_class] = np.arange(len(boxes)) - starts
+    return boxes[np.argsort(rank, kind="stable")]
+
+
+def _save(
+    number: int,
+    box: int,
+    name: str,
+    image: Image.Image,
+    index: AnnotationIndex,
+    thresholds: ScoreThresholds,
+    report: Path,
+) -> Picture:
+    """Write a picture of the report, and return what its caption says."""
+    file = f"pictures/{number:02d}.jpg"
+    image.save(report / file, quality=85)
+    labels, scores = index.labels[box : box + 1], index.scores[box : box + 1]
+    label = int(labels[0])
+    fate = _FATES[BoxKind(int(thresholds.kinds(labels, scores)[0]))]
+    return Picture(file, name, index.classes[label], class_colour(label), float(scores[0]), fate, image.size)
+
+
+def _rectangle(draw: ImageDraw.ImageDraw, corners: list[float], colour: str, width: int, dash: int) -> None:
+    """Draw the outline of a box, in dashes of ``dash`` pixels or solid for 0, with a dark rim for bright ground."""
+    left, top, right, bottom = corners
+    edges = (
+        (left, top, right, top),
+        (right, top, right, bottom),
+        (right, bottom, left, bottom),
+        (left, bottom, left, top),
+    )
+    pieces = [piece for edge in edges for piece in (_dashes(*edge, dash) if dash else [edge])]
+    for pen, size in (("black", width + 2), (colour, width)):
+        for piece in pieces:
+            draw.line(piece, fill=pen, width=size)
+
+
+def _dashes(x1: float, y1: float, x2: float, y2: float, dash: int) -> Iterator[tuple[float, float, float, float]]:
+    """Yield the dashes of a line, each about ``dash`` pixels long."""
+    count = max(1, round((abs(x2 - x1) + abs(y2 - y1)) / (2 * dash)))
+    for start in np.arange(count) / count:
+        end = start + 0.5 / count
+        yield x1 + start * (x2 - x1), y1 + start * (y2 - y1), x1 + end * (x2 - x1), y1 + end * (y2 - y1)
