@@ -7,6 +7,7 @@ output like an image for evaluation, unless it has the output's size already.
 import copy
 import os
 import random
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,12 +50,14 @@ class AlbumentationsPolicy:
         if not isinstance(compose, albumentations.Compose):
             raise ConfigError.expected("augment", "the name of a policy or an albumentations.Compose", compose)
         self.image_size = image_size
-        self._compose = albumentations.Compose(
-            copy.deepcopy(compose.transforms),
-            bbox_params=_box_parameters(compose),
-            p=compose.p,
-            mask_interpolation=compose.mask_interpolation,
-        )
+        with warnings.catch_warnings():  # a Compose that only changes colours has no use for boxes, and need not
+            warnings.filterwarnings("ignore", "Got processor for bboxes, but no transform to process it")
+            self._compose = albumentations.Compose(
+                copy.deepcopy(compose.transforms),
+                bbox_params=_box_parameters(compose),
+                p=compose.p,
+                mask_interpolation=compose.mask_interpolation,
+            )
 
     def draw(self, generator: np.random.Generator, height: int, width: int) -> DrawnSeed:
         """Draw the seed of all that the Compose draws."""
@@ -69,9 +72,11 @@ class AlbumentationsPolicy:
         # set_random_seed would give every transform the same numbers: two flips with p=0.5 would always come together.
         self._compose.set_random_state(np.random.default_rng(drawn.seed), random.Random(drawn.seed))
         sample = clip_boxes(sample, sample.image.shape[:2])
-        masks = {} if sample.mask is None else {"mask": sample.mask}
-        rows = np.arange(len(sample.boxes))
-        result = self._compose(image=sample.image, bboxes=sample.boxes, **{ROWS: rows}, **masks)
+        # Copies, because a transform may write into what it gets, and some refuse what they may not write into.
+        data = {"image": sample.image.copy(), "bboxes": sample.boxes, ROWS: np.arange(len(sample.boxes))}
+        if sample.mask is not None:
+            data["mask"] = sample.mask.copy()
+        result = self._compose(**data)
         sample = sample.keep(np.asarray(result[ROWS], np.intp))
         boxes = np.asarray(result["bboxes"], np.float32).reshape(-1, 4)
         sample = replace(sample, image=_checked(result["image"]), boxes=boxes, mask=result.get("mask"))
