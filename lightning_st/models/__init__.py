@@ -1,0 +1,10 @@
+"""Backbones, necks, heads, the task models made of them, and the metrics that judge them.
+
+A task model answers three questions (``lightning_st.types.Task``): the loss of each image of a batch, the predictions
+for images, and which metric judges them. An own one needs nothing from this room.
+"""
+
+from lightning_st.models.coco_metric import CocoMetric
+from lightning_st.models.retinanet import RetinaNet
+
+__all__ = ["CocoMetric", "RetinaNet"]

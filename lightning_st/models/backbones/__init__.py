@@ -1,0 +1,72 @@
+"""Backbones: from images to feature maps.
+
+A backbone is an ``nn.Module`` that maps normalised images, floating [B, 3, H, W], to a list of feature maps, finest
+first, and says what they are in two attributes: ``levels`` (``tuple[int, ...]``; the stride of level l is ``2 ** l``
+pixels) and ``channels`` (``tuple[int, ...]``).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from lightning_st.errors import ConfigError
+from lightning_st.models.backbones.timm_backbone import TimmBackbone
+from lightning_st.models.backbones.weights import is_weights_file, load_weights
+
+__all__ = ["TimmBackbone", "build_backbone", "load_weights"]
+
+
+def build_backbone(
+    backbone: str | nn.Module | Callable[..., nn.Module],
+    min_level: int,
+    max_level: int,
+    pretrained: bool | str = False,
+    options: dict[str, Any] | None = None,
+) -> nn.Module:
+    """Return a backbone that yields consecutive levels from ``min_level`` on, at most up to ``max_level``.
+
+    Args:
+        backbone: A name of timm, a backbone, or a callable that gets ``min_level``, ``max_level`` and ``options`` by
+            name and returns one.
+        min_level: The finest level that is wanted.
+        max_level: The coarsest level that is wanted; a neck makes those that the backbone does not have.
+        pretrained: True for timm's default weights of a name, a tag of timm ("a1_in1k"), or a file of weights
+            (``.pth``, ``.pt``, ``.ckpt``, ``.bin``, ``.safetensors``) for any backbone.
+        options: Further arguments of the backbone's constructor.
+
+    Raises:
+        ConfigError: If there is no such backbone, or it yields other levels.
+        CheckpointError: If the weights cannot be had or do not fit.
+    """
+    from_file = isinstance(pretrained, str) and is_weights_file(pretrained)
+    built = _build(backbone, min_level, max_level, False if from_file else pretrained, options or {})
+    levels, channels = tuple(getattr(built, "levels", ())), tuple(getattr(built, "channels", ()))
+    if not levels or levels != tuple(range(min_level, levels[-1] + 1)) or levels[-1] > max_level:
+        allowed = f"consecutive from {min_level} to at most {max_level}"
+        raise ConfigError.expected(f"levels of backbone {type(built).__name__}", allowed, levels)
+    if len(channels) != len(levels):
+        raise ConfigError.expected(f"channels of backbone {type(built).__name__}", "one for each level", channels)
+    if from_file:
+        load_weights(built, str(pretrained))
+    return built
+
+
+def _build(
+    backbone: str | nn.Module | Callable[..., nn.Module],
+    min_level: int,
+    max_level: int,
+    pretrained: bool | str,
+    options: dict[str, Any],
+) -> nn.Module:
+    """Return the backbone itself, made by whoever makes it."""
+    if isinstance(backbone, str):
+        return TimmBackbone(backbone, min_level, max_level, pretrained, **options)
+    if pretrained:
+        advice = "Only names of timm have weights to download."
+        raise ConfigError.expected("pretrained", "false or a file of weights", pretrained, advice)
+    if not isinstance(backbone, nn.Module):
+        return backbone(min_level=min_level, max_level=max_level, **options)
+    if options:
+        raise ConfigError.expected("backbone_options", "empty for a backbone that is built already", options)
+    return backbone

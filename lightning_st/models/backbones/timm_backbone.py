@@ -1,0 +1,90 @@
+"""Every backbone of timm that can return a feature pyramid: ResNet, EfficientNet, ConvNeXt, Swin and hundreds more."""
+
+import socket
+from typing import Any
+from urllib.parse import urlparse
+from urllib.request import getproxies
+
+from torch import Tensor, nn
+
+from lightning_st.errors import CheckpointError, ConfigError, did_you_mean
+
+COARSEST_LEVEL = 5
+"""The pyramids of timm's backbones end at stride 32."""
+
+
+class TimmBackbone(nn.Module):
+    """A model of timm, cut to the levels that are wanted.
+
+    Args:
+        name: A name that ``timm.list_models()`` knows, such as "resnet50"; a tag ("resnet50.a1_in1k") may follow.
+        min_level: The finest level to return, at least 1.
+        max_level: The coarsest level that is wanted; the backbone's own end at 5 (stride 32).
+        pretrained: True for the default weights of that name, or a tag of timm ("a1_in1k"); they are downloaded.
+        **options: Further arguments of ``timm.create_model``, such as ``drop_path_rate`` or ``channels``.
+
+    Raises:
+        ConfigError: If timm has no such model, or it has no such levels, or does not take ``options``.
+        CheckpointError: If the weights cannot be downloaded.
+    """
+
+    def __init__(
+        self, name: str, min_level: int, max_level: int, pretrained: bool | str = False, **options: Any
+    ) -> None:
+        super().__init__()
+        self.levels = tuple(range(min_level, min(max_level, COARSEST_LEVEL) + 1))
+        self.model = _create(name, self.levels, pretrained, options)
+        self.channels: tuple[int, ...] = tuple(self.model.feature_info.channels())
+        strides = [2**level for level in self.levels]
+        if self.model.feature_info.reduction() != strides:
+            raise ConfigError.expected("backbone", f"a model of timm with feature maps at strides {strides}", name)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the feature maps of ``images`` (floating [B, 3, H, W], normalised), each [B, C, H / s, W / s]."""
+        maps: list[Tensor] = self.model(images)
+        # Some of timm's transformers put the channels last.
+        return [x if x.shape[1] == c else x.movedim(-1, 1) for x, c in zip(maps, self.channels, strict=True)]
+
+
+def _create(name: str, levels: tuple[int, ...], pretrained: bool | str, options: dict[str, Any]) -> Any:
+    """Return timm's model, its weights random or downloaded."""
+    import timm
+
+    if not timm.is_model(name):
+        near = did_you_mean(name, timm.list_models())
+        raise ConfigError(f"Unknown backbone {name!r}.{near} Known are the names that timm.list_models() gives.")
+    if isinstance(pretrained, str):
+        name = f"{name}.{pretrained}"
+    if pretrained:
+        _check_hub(name, timm.get_pretrained_cfg(name))
+    indices = tuple(level - COARSEST_LEVEL - 1 for level in levels)
+    try:
+        return timm.create_model(name, pretrained=bool(pretrained), features_only=True, out_indices=indices, **options)
+    except (RuntimeError, OSError) as error:
+        if not pretrained:
+            raise
+        raise CheckpointError(f"{name}: pretrained weights cannot be had: {error}") from error
+    except (TypeError, AssertionError, IndexError, AttributeError) as error:
+        raise ConfigError(f"timm cannot make backbone {name!r} with options {options}: {error}.") from error
+
+
+def _check_hub(name: str, config: Any) -> None:
+    """Refuse a download at once where there is no network: timm would try for most of a minute."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    repository = getattr(config, "hf_hub_id", None)
+    files = ("model.safetensors", "pytorch_model.bin")
+    if not repository or any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
+        return
+    host = urlparse(constants.ENDPOINT).hostname or ""
+    try:
+        # Behind a proxy it is the proxy that looks names up.
+        if not getproxies():
+            socket.getaddrinfo(host, None)
+    except OSError as error:
+        advice = (
+            "Connect, or give a file of weights as `pretrained`, or train from random weights (`pretrained: false`)."
+        )
+        raise CheckpointError(
+            f"{name}: pretrained weights are to come from {host}, which is unreachable. {advice}"
+        ) from error

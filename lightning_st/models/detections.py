@@ -1,0 +1,68 @@
+"""From what the head says of each anchor to the detections of each image (paper.md, section 4.6), a batch at once."""
+
+import torch
+import torchvision.ops
+from torch import Tensor
+
+from lightning_st.models.boxes import clip, decode, has_area
+from lightning_st.types import Prediction
+
+
+def select_detections(
+    probabilities: Tensor,
+    deltas: Tensor,
+    anchors: Tensor,
+    canvas: tuple[int, int],
+    score_threshold: float,
+    nms_iou: float,
+    pre_nms_count: int,
+    max_detections: int,
+) -> list[Prediction]:
+    """Return the best detections of each image, best score first.
+
+    Args:
+        probabilities: float32 [B, A, C].
+        deltas: float32 [B, A, 4], as ``boxes.encode`` returns them.
+        anchors: float32 [A, 4], xyxy in pixels.
+        canvas: (height, width) in pixels that boxes are clipped to.
+        score_threshold: Only scores above it are looked at.
+        nms_iou: Of two boxes of one class with a larger IoU only the better stays.
+        pre_nms_count: The best of each class and image that are compared with each other.
+        max_detections: The most that are returned for one image.
+    """
+    batch_size, _, class_count = probabilities.shape
+    image, anchor, label = torch.nonzero(probabilities > score_threshold, as_tuple=True)
+    score = probabilities[image, anchor, label]
+    group = image * class_count + label
+    best = best_of_groups(score, group, pre_nms_count)
+    box = clip(decode(deltas[image[best], anchor[best]], anchors[anchor[best]]), *canvas)
+    valid = has_area(box)
+    best, box = best[valid], box[valid]
+    # In float64: torchvision moves the groups apart by adding offsets of up to B * C canvases to the coordinates.
+    kept = torchvision.ops.batched_nms(box.double(), score[best].double(), group[best], nms_iou)
+    # In the order of the candidates, so that equal scores stay in a fixed order.
+    kept = kept.sort().values
+    best, box = best[kept], box[kept]
+    top = best_of_groups(score[best], image[best], max_detections)
+    counts = torch.bincount(image[best][top], minlength=batch_size).tolist()
+    parts = [torch.split(values, counts) for values in (box[top], label[best][top], score[best][top])]
+    return [Prediction(boxes=b, labels=c, scores=s) for b, c, s in zip(*parts, strict=True)]
+
+
+def best_of_groups(scores: Tensor, groups: Tensor, count: int) -> Tensor:
+    """Return the rows of the ``count`` best scores of each group, ordered by group, then score, then row.
+
+    Args:
+        scores: floating [N].
+        groups: int64 [N].
+        count: The most rows of one group that are returned.
+
+    Example:
+        >>> best_of_groups(torch.tensor([0.1, 0.9, 0.5, 0.7]), torch.tensor([0, 1, 0, 0]), count=2)
+        tensor([3, 2, 1])
+    """
+    order = scores.argsort(descending=True, stable=True)
+    order = order[groups[order].argsort(stable=True)]
+    sorted_groups = groups[order].contiguous()
+    rank = torch.arange(len(order), device=order.device) - torch.searchsorted(sorted_groups, sorted_groups)
+    return order[rank < count]

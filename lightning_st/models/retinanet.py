@@ -1,0 +1,267 @@
+"""RetinaNet as a task: the paper's detector (paper.md, section 4)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightning_st.errors import ConfigError
+from lightning_st.models.anchors import AnchorGrid
+from lightning_st.models.backbones import build_backbone
+from lightning_st.models.boxes import clip, encode, has_area
+from lightning_st.models.coco_metric import CocoMetric
+from lightning_st.models.detections import select_detections
+from lightning_st.models.heads import RetinaHead
+from lightning_st.models.losses import BACKGROUND, IGNORED, focal_loss, huber_loss, stream_weights
+from lightning_st.models.matching import match_anchors
+from lightning_st.models.necks import NECKS
+from lightning_st.models.normalization import BatchNormMode, batch_norms, set_momentum, synchronise
+from lightning_st.types import IMAGE_MEAN, IMAGE_STD, Batch, Prediction
+
+
+class RetinaNet(nn.Module):
+    """A one-stage detector: backbone, feature pyramid, and a head that judges every anchor.
+
+    The defaults are the paper's. For minutes on a CPU: ``backbone="resnet10t"``, ``backbone_options={"channels": [32,
+    64, 128, 256], "stem_width": 16}``, ``max_level=5``, ``neck_width=64``, ``head_width=64``, ``head_depth=2``,
+    ``anchor_size=2.0``, ``batch_norm_momentum=0.1``.
+
+    Args:
+        classes: The names of the classes, in the order of the labels.
+        backbone: A name of timm with ``features_only`` ("resnet50", "tf_efficientnet_b7" ...), a backbone, or a
+            callable that makes one (see ``lightning_st.models.backbones``).
+        backbone_options: Further arguments of the backbone's constructor.
+        pretrained: False for random weights, True for timm's default weights, a tag of timm, or a file of weights.
+        neck: A name of ``lightning_st.models.necks.NECKS``, or a callable that is called like ``FPN``.
+        min_level: The finest level; a level's stride is ``2 ** level`` pixels.
+        max_level: The coarsest level.
+        neck_width: Channels of the feature pyramid.
+        head_width: Channels of the head's two towers.
+        head_depth: Convolutions in each tower.
+        activation: In the towers; the paper's SpineNets have "swish".
+        anchor_size: Side of the smallest anchor of a level, in strides.
+        scales_per_octave: Anchor sizes for each location.
+        aspect_ratios: Of the anchors, width over height.
+        positive_iou: From this IoU on an anchor is to find a box.
+        negative_iou: Below this IoU an anchor is background; between the two it learns nothing.
+        focal_alpha: Weight of positives in the class loss, 0-1.
+        focal_gamma: How much well-classified anchors are played down in the class loss.
+        huber_delta: Where the box loss becomes linear, as a fraction of the anchor's side.
+        box_loss_weight: Of the box loss against the class loss.
+        batch_norm: "train" for the statistics of each process's images, "sync" for those of all processes, "frozen" for
+            the running ones, which then stay as they are (the layers' weights and biases still learn).
+        batch_norm_momentum: Weight of the newest batch in the running statistics of all layers, 0-1. The paper's
+            0.003 wants thousands of steps.
+        score_threshold: Only scores above it are predicted.
+        nms_iou: Of two predictions of one class with a larger IoU only the better stays.
+        pre_nms_count: The best of each class and image that are compared with each other.
+        max_detections: The most that are predicted for one image; the metric's limit, too.
+
+    Raises:
+        ConfigError: If an argument is out of range, or there is no such backbone or neck.
+        CheckpointError: If ``pretrained`` weights cannot be had or do not fit.
+    """
+
+    image_mean: Tensor
+    image_std: Tensor
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        backbone: str | nn.Module | Callable[..., nn.Module] = "resnet50",
+        backbone_options: dict[str, Any] | None = None,
+        pretrained: bool | str = False,
+        neck: str | Callable[..., nn.Module] = "fpn",
+        min_level: int = 3,
+        max_level: int = 7,
+        neck_width: int = 256,
+        head_width: int = 256,
+        head_depth: int = 4,
+        activation: Literal["relu", "swish"] = "relu",
+        anchor_size: float = 4.0,
+        scales_per_octave: int = 3,
+        aspect_ratios: Sequence[float] = (1.0, 2.0, 0.5),
+        positive_iou: float = 0.5,
+        negative_iou: float = 0.5,
+        focal_alpha: float = 0.25,
+        focal_gamma: float = 1.5,
+        huber_delta: float = 0.1,
+        box_loss_weight: float = 50.0,
+        batch_norm: BatchNormMode = "train",
+        batch_norm_momentum: float = 0.003,
+        score_threshold: float = 0.05,
+        nms_iou: float = 0.5,
+        pre_nms_count: int = 5000,
+        max_detections: int = 100,
+    ) -> None:
+        super().__init__()
+        self.classes = tuple(classes)
+        _check(self.classes, min_level, max_level, positive_iou, negative_iou)
+        self.positive_iou, self.negative_iou = positive_iou, negative_iou
+        self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
+        self.huber_delta, self.box_loss_weight = huber_delta, box_loss_weight
+        self.score_threshold, self.nms_iou = score_threshold, nms_iou
+        self.pre_nms_count, self.max_detections = pre_nms_count, max_detections
+        self.anchors = AnchorGrid(min_level, max_level, anchor_size, scales_per_octave, aspect_ratios)
+        self.backbone: Any = build_backbone(backbone, min_level, max_level, pretrained, backbone_options)
+        self.neck: Any = _find_neck(neck)(self.backbone.levels, self.backbone.channels, max_level, neck_width)
+        self.head = RetinaHead(
+            class_count=len(self.classes),
+            anchors_per_location=self.anchors.per_location,
+            level_count=max_level - min_level + 1,
+            in_width=self.neck.width,
+            width=head_width,
+            depth=head_depth,
+            activation=activation,
+        )
+        self.register_buffer("image_mean", 255 * torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("image_std", 255 * torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
+        self.batch_norm = batch_norm
+        set_momentum(self, batch_norm_momentum)
+        if batch_norm == "sync":
+            synchronise(self)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "RetinaNet":
+        """Set training or evaluation mode; frozen batch normalisation stays in evaluation mode."""
+        super().train(mode)
+        if self.batch_norm == "frozen":
+            for norm in batch_norms(self):
+                norm.eval()
+        return self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the head says of every anchor of the padded canvas.
+
+        Args:
+            images: uint8 [B, 3, H, W]. Normalised here and nowhere else, then padded with the mean colour at the bottom
+                and right to a multiple of the largest stride.
+
+        Returns:
+            Class logits, floating [B, A, C], and box deltas, floating [B, A, 4] (see ``boxes.encode``).
+        """
+        return self._judge(self._normalise(images))
+
+    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of each image, float32 [B], and its two parts, whose sum it is.
+
+        The mean over the images of one stream (human or pseudo) of all processes is the paper's loss of that stream:
+        the sum over its images divided by its positive anchors + 1. All processes have to call this together.
+
+        Args:
+            batch: A training batch; ``images``, ``boxes``, ``labels``, ``kinds`` and ``pseudo`` are read.
+        """
+        images = self._normalise(batch["images"])
+        logits, deltas = self._judge(images)
+        with torch.autocast(images.device.type, enabled=False):
+            return self._weigh(logits, deltas, self._canvas_anchors(images), batch)
+
+    def _weigh(self, logits: Tensor, deltas: Tensor, anchors: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what ``losses`` returns, from what the head says."""
+        matched, ignored = match_anchors(anchors, batch["boxes"], batch["kinds"], self.positive_iou, self.negative_iou)
+        # One more row stands for no box.
+        labels = (
+            nn.functional.pad(batch["labels"], (0, 1), value=BACKGROUND)
+            .gather(1, matched)
+            .masked_fill(ignored, IGNORED)
+        )
+        boxes = nn.functional.pad(batch["boxes"], (0, 0, 0, 1)).gather(1, matched.unsqueeze(-1).expand(-1, -1, 4))
+        is_positive = labels >= 0
+        weights = stream_weights(is_positive.sum(dim=1), batch["pseudo"])
+        class_loss = focal_loss(logits, labels, self.focal_alpha, self.focal_gamma)
+        # Four coordinates a box (paper.md, section 4.4).
+        box_loss = huber_loss(deltas, encode(boxes, anchors), is_positive, self.huber_delta) / 4
+        parts = {"class_loss": class_loss * weights, "box_loss": self.box_loss_weight * box_loss * weights}
+        return parts["class_loss"] + parts["box_loss"], {name: part.detach() for name, part in parts.items()}
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, flip: bool = False) -> list[Prediction]:
+        """Return the detections of each image, best score first, in pixels of ``images``. Wants evaluation mode.
+
+        Args:
+            images: uint8 [B, 3, H, W].
+            flip: Average class probabilities and box deltas with those of the mirrored images.
+        """
+        canvas = images.shape[-2], images.shape[-1]
+        normalised = self._normalise(images)
+        logits, deltas = self._judge(normalised)
+        probabilities, deltas = logits.float().sigmoid(), deltas.float()
+        if flip:
+            mirror = self.anchors.mirror_rows(normalised.shape[-2], normalised.shape[-1], images.device)
+            mirrored_logits, mirrored_deltas = self._judge(normalised.flip(-1))
+            probabilities = (probabilities + mirrored_logits[:, mirror].float().sigmoid()) / 2
+            # What lies to the right of an anchor lies to the left in the mirror.
+            signs = deltas.new_tensor([-1, 1, 1, 1])
+            deltas = (deltas + mirrored_deltas[:, mirror].float() * signs) / 2
+        anchors = self._canvas_anchors(normalised)
+        # Under autocast, torchvision's NMS would go back to float32.
+        with torch.autocast(images.device.type, enabled=False):
+            return select_detections(
+                probabilities,
+                deltas,
+                anchors,
+                canvas,
+                score_threshold=self.score_threshold,
+                nms_iou=self.nms_iou,
+                pre_nms_count=self.pre_nms_count,
+                max_detections=self.max_detections,
+            )
+
+    def restore(self, predictions: list[Prediction], scales: Tensor, sizes: Tensor) -> list[Prediction]:
+        """Return ``predictions`` in pixels of the original images, clipped to them, boxes without area left out.
+
+        Args:
+            predictions: One for each image.
+            scales: float32 [B, 2], (x, y): pixels of the input for each pixel of the original.
+            sizes: int64 [B, 2], (height, width) of the originals.
+        """
+        restored = []
+        for prediction, scale, (height, width) in zip(predictions, scales, sizes.tolist(), strict=True):
+            boxes = clip(prediction["boxes"] / scale.to(prediction["boxes"]).repeat(2), height, width)
+            kept = has_area(boxes)
+            labels, scores = prediction["labels"][kept], prediction["scores"][kept]
+            restored.append(Prediction(boxes=boxes[kept], labels=labels, scores=scores))
+        return restored
+
+    def metric(self) -> CocoMetric:
+        """Return a new, empty metric: COCO's average precision."""
+        return CocoMetric(self.classes, self.max_detections)
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        """Return normalised images, padded with zeros to a multiple of the largest stride, floating [B, 3, H', W']."""
+        height, width = images.shape[-2:]
+        stride = self.anchors.strides[-1]
+        normalised = (images.float() - self.image_mean.float()) / self.image_std.float()
+        padded = nn.functional.pad(normalised, (0, -width % stride, 0, -height % stride))
+        # The type of the weights, which "bf16-true" changes.
+        return padded.to(self.image_mean.dtype)
+
+    def _judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return class logits and box deltas of normalised and padded images."""
+        logits, deltas = self.head(self.neck(self.backbone(images)))
+        return logits, deltas
+
+    def _canvas_anchors(self, images: Tensor) -> Tensor:
+        """Return the anchors of normalised and padded images, float32 [A, 4]."""
+        return self.anchors.boxes(images.shape[-2], images.shape[-1], images.device)
+
+
+def _check(classes: tuple[str, ...], min_level: int, max_level: int, positive_iou: float, negative_iou: float) -> None:
+    """Refuse arguments that no detector can be made of."""
+    if not classes:
+        raise ConfigError.expected("classes", "at least one name", classes)
+    if not 1 <= min_level <= max_level:
+        raise ConfigError.expected("min_level and max_level", "1 or more, in this order", (min_level, max_level))
+    if not 0 < negative_iou <= positive_iou <= 1:
+        allowed = "above 0, at most 1, in this order"
+        raise ConfigError.expected("negative_iou and positive_iou", allowed, (negative_iou, positive_iou))
+
+
+def _find_neck(neck: str | Callable[..., nn.Module]) -> Callable[..., Any]:
+    """Return the builder of a neck by its name, or itself."""
+    if not isinstance(neck, str):
+        return neck
+    if neck not in NECKS:
+        raise ConfigError.unknown_choice("neck", neck, NECKS)
+    return NECKS[neck]
