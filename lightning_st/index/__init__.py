@@ -4,13 +4,22 @@
 format is one function in a module of its own in `readers/`, named in the dict `READERS` there.
 """
 
+from lightning_st.index.build import build_index
+from lightning_st.index.export import export_coco
+from lightning_st.index.readers import READERS
+from lightning_st.index.subset import common_images, nested_subset
 from lightning_st.index.table import AnnotationIndex, Annotations, ImageRecord
 from lightning_st.index.writer import IndexWriter, merge_indexes
 
 __all__ = [
+    "READERS",
     "AnnotationIndex",
     "Annotations",
     "ImageRecord",
     "IndexWriter",
+    "build_index",
+    "common_images",
+    "export_coco",
     "merge_indexes",
+    "nested_subset",
 ]

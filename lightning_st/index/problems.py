@@ -37,6 +37,8 @@ Problems = dict[str, dict[str, Any]]
 
 def count_problem(problems: Problems, kind: str, count: int, examples: list[str]) -> None:
     """Add `count` problems of one kind, with some of their messages, to `problems`."""
+    if count == 0:
+        return
     entry = problems.setdefault(kind, {"count": 0, "examples": []})
     entry["count"] += count
     entry["examples"] += examples[: EXAMPLE_COUNT - len(entry["examples"])]
@@ -46,6 +48,17 @@ def add_problems(problems: Problems, other: Mapping[str, Mapping[str, Any]]) -> 
     """Add all that `other` counts to `problems`."""
     for kind, entry in other.items():
         count_problem(problems, kind, entry["count"], entry["examples"])
+
+
+def count_bad_boxes(problems: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return how many boxes were left out."""
+    return sum(problems[kind]["count"] for kind in BAD_BOX_KINDS if kind in problems)
+
+
+def box_areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the areas of boxes (float32 [N, 4], xyxy in pixels): float32 [N], square pixels."""
+    areas: NDArray[np.float32] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return areas
 
 
 def clean_boxes(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lightning_st.errors import IndexFileError
 from lightning_st.index.layout import COLUMNS, PLACING, column_said, map_file, rows_in_chunks, said_by
 from lightning_st.index.names import decode_name, encode_name, hash_name
-from lightning_st.index.problems import BAD_BOX_KINDS, Problems
+from lightning_st.index.problems import Problems, count_bad_boxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,6 @@ class AnnotationIndex:
         has_scores: True where boxes came with scores.
         source: What it was built from: "format", and the paths that the format has.
         problems: What had to be left out or clipped: kind to {"count": int, "examples": [at most ten lines]}.
-        box_count_read: Boxes that the source holds for these images, with those that had to be left out.
         image_ids: int64 [N].
         widths: int32 [N], pixels; 0 where unknown.
         heights: int32 [N], pixels; 0 where unknown.
@@ -101,7 +100,6 @@ class AnnotationIndex:
         self.has_scores: bool = header["has_scores"]
         self.source: dict[str, Any] = header["source"]
         self.problems: Problems = header["problems"]
-        self.box_count_read: int = header["box_count_read"]
         self.image_ids: NDArray[np.int64] = columns["image_ids"]
         self.widths: NDArray[np.int32] = columns["widths"]
         self.heights: NDArray[np.int32] = columns["heights"]
@@ -145,7 +143,12 @@ class AnnotationIndex:
     @property
     def bad_box_count(self) -> int:
         """How many boxes of the source could not be used: not finite, without area, or wholly outside their image."""
-        return sum(self.problems[kind]["count"] for kind in BAD_BOX_KINDS if kind in self.problems)
+        return count_bad_boxes(self.problems)
+
+    @property
+    def box_count_read(self) -> int:
+        """How many boxes the source holds for these images, with those that could not be used."""
+        return len(self.boxes) + self.bad_box_count
 
     def name(self, row: int) -> str:
         """Return the name of an image."""

@@ -26,7 +26,7 @@ from lightning_st.index.layout import (
     said_by,
 )
 from lightning_st.index.names import encode_name, hash_name
-from lightning_st.index.problems import Problems, add_problems
+from lightning_st.index.problems import Problems, add_problems, box_areas
 from lightning_st.index.table import AnnotationIndex
 
 SPOOL_SIZE = 1 << 22  # bytes that a small index may take in memory before a temporary file does
@@ -74,7 +74,7 @@ class IndexWriter:
         self._root = str(self._source.get("root", ""))
         self._is_labeled = is_labeled
         self._containers = {"": 0}
-        self._image_count = self._box_count = self._bad_box_count = 0
+        self._image_count = self._box_count = 0
         self._has_scores = False
         self._byte_counts = {"names": 0, "segmentations": 0}
         self._images, self._boxes, names, segmentations = (self._open_spool() for _ in range(4))
@@ -149,7 +149,6 @@ class IndexWriter:
         if (index.classes, index.is_labeled) != (self.classes, self._is_labeled):
             raise ValueError(f"Expected an index of the classes {self.classes}, got {index.classes} in {index.path}.")
         add_problems(self.problems, index.problems)
-        self._bad_box_count += index.bad_box_count
         self._has_scores |= index.has_scores
         self._extend_images(index)
         for rows in rows_in_chunks(len(index.boxes), CHUNK_SIZE):
@@ -255,7 +254,6 @@ class IndexWriter:
             "root": self._root,
             "source": self._source,
             "problems": self.problems,
-            "box_count_read": self._box_count + self._bad_box_count,
             "containers": list(self._containers),
             "columns": columns,
             "data_size": size,
@@ -321,8 +319,7 @@ def pack_boxes(
     records["labels"] = labels
     records["crowd"] = False if crowd is None else crowd
     records["scores"] = 1 if scores is None else scores
-    sides = corners[:, 2:] - corners[:, :2]
-    records["areas"] = sides[:, 0] * sides[:, 1] if areas is None else areas
+    records["areas"] = box_areas(corners) if areas is None else areas
     records["segmentation_offsets"] = np.cumsum([len(text) for text in texts])
     return records, b"".join(texts)
 

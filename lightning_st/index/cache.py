@@ -1,0 +1,92 @@
+"""Indexes are built once and kept: where, under which key, and by one process while the others wait."""
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from filelock import BaseFileLock, FileLock, Timeout
+
+from lightning_st.errors import ConfigError, IndexFileError
+from lightning_st.index.layout import SCHEMA_VERSION
+from lightning_st.index.readers import Sources
+from lightning_st.index.table import AnnotationIndex
+
+CACHE_VARIABLE = "LIGHTNING_ST_CACHE"
+
+logger = logging.getLogger(__name__)
+
+
+def default_cache_folder() -> Path:
+    """Return the folder of cached indexes: in `LIGHTNING_ST_CACHE` if it is set, else in the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return (Path(chosen) if chosen else platformdirs.user_cache_path("lightning_st")) / "indexes"
+
+
+def cache_key(sources: Sources, format_name: str) -> str:
+    """Return a name for the index of `sources` that changes when they change.
+
+    Files and archives count by path, size and time of change; a folder that a reader lists counts by its listing.
+    """
+    parts: list[object] = [SCHEMA_VERSION, format_name, str(sources.images)]
+    for path in (sources.annotations, sources.list_file, None if sources.images.is_dir() else sources.images):
+        status = None if path is None else path.stat()
+        parts.append([str(path), status.st_size, status.st_mtime_ns] if status else None)
+    if format_name == "folder":
+        parts.append(sources.listing)
+    return blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
+
+
+def build_once(path: Path, build: Callable[[], None]) -> AnnotationIndex:
+    """Return the index at `path`, built first where it is missing or cannot be read.
+
+    Of several processes that come at the same moment one builds and the others wait. The lock is the operating
+    system's, so it goes with a process that is killed; what the killed one had written is removed.
+
+    Args:
+        path: Where the index is kept.
+        build: Writes it there, at once or not at all.
+
+    Raises:
+        ConfigError: If the folder cannot be written.
+    """
+    if (index := _open_or_none(path)) is not None:
+        return index
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = _acquire(FileLock(path.with_name(path.name + ".lock")), path)
+    except OSError as error:
+        message = f"{path.parent}: the folder of cached indexes cannot be written: {error.strerror}."
+        raise ConfigError(f"{message} Set {CACHE_VARIABLE} to a folder that can.") from error
+    with held:
+        if (index := _open_or_none(path)) is not None:
+            return index
+        for partial in path.parent.glob(f".{path.name}.*.partial"):
+            partial.unlink()
+        build()
+        return AnnotationIndex.open(path)
+
+
+def _acquire(lock: BaseFileLock, path: Path) -> AbstractContextManager[Any]:
+    """Take the lock, saying so where that means to wait."""
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("Waiting for another process that builds %s", path)
+        return lock.acquire()
+
+
+def _open_or_none(path: Path) -> AnnotationIndex | None:
+    """Open a cached index; None where it has to be built."""
+    if not path.exists():
+        return None
+    try:
+        return AnnotationIndex.open(path)
+    except IndexFileError as error:
+        logger.warning("%s", error)
+        return None

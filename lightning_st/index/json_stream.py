@@ -1,0 +1,176 @@
+"""JSON files larger than memory: the members of one object, and the elements of its lists, one by one.
+
+The C scanner of the standard library reads each element from a window of the text. So it costs what `json.load` costs
+without the garbage, in the memory of a few megabytes.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from io import TextIOWrapper
+from json import JSONDecodeError, JSONDecoder
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lightning_st.errors import AnnotationError
+
+WINDOW = 1 << 20  # characters
+_SPACE = re.compile(r"[ \t\n\r]*")
+_LONGEST_TOKEN = 16  # characters: how near to the end of a window an error can come from the cut alone
+
+
+class JsonStream:
+    """Reads one JSON file from front to back.
+
+    Attributes:
+        text: The window of the file; the value read last is `text[start:end]`.
+    """
+
+    def __init__(self, path: Path, advance: Callable[[int, int], None] | None = None) -> None:
+        """Open `path`.
+
+        Args:
+            path: The file, UTF-8.
+            advance: Called with (bytes read, bytes in all) now and then.
+
+        Raises:
+            AnnotationError: If it cannot be opened.
+        """
+        self.path = path
+        self.text, self.start, self.end = "", 0, 0
+        self._advance = advance
+        self._lines_before = self._columns_before = 0
+        self._scan = JSONDecoder().raw_decode
+        try:
+            self._bytes = path.open("rb")
+            self._size = path.stat().st_size
+        except OSError as error:
+            raise AnnotationError(path, f"the file cannot be opened: {error.strerror}") from error
+        self._file = TextIOWrapper(self._bytes, encoding="utf-8-sig", newline="")
+
+    def __enter__(self) -> "JsonStream":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def members(self) -> Iterator[tuple[str, Any]]:
+        """Yield each key of the file's object with its value; a list as an iterator of its elements.
+
+        What the caller does not take of a list is read over. `is_list` tells a list from another value.
+
+        Raises:
+            AnnotationError: If the file is cut, no JSON, or no object.
+        """
+        if self._peek() != "{":
+            found = "a list" if self._peek() == "[" else f"{self._peek()!r}" if self._peek() else "nothing"
+            advice = "Detection results are no annotations." if found == "a list" else ""
+            raise AnnotationError(self.path, f"expected a JSON object, found {found}", advice=advice)
+        self.end += 1
+        separator = "}" if self._peek() == "}" else ","
+        while separator == ",":
+            key = self._string()
+            self._take(":")
+            if self._peek() == "[":
+                elements = self._elements()
+                yield key, elements
+                for _ in elements:
+                    pass
+            else:
+                yield key, self.value()
+            separator = self._take(",}")
+        self.end += separator == "}" and self._peek() == "}"
+        if self._peek():
+            raise self._error("more text after the end of the object")
+
+    def value(self) -> Any:
+        """Read one value."""
+        self._peek()
+        while True:
+            try:
+                value, end = self._scan(self.text, self.end)
+            except JSONDecodeError as error:
+                if self._may_be_cut(error) and self._fill():
+                    continue
+                raise self._error(error.msg, error.pos) from error
+            except (RecursionError, ValueError) as error:  # lists in lists in lists; an integer of thousands of digits
+                raise self._error(str(error)) from error
+            if end == len(self.text) and self._fill():  # a number could go on
+                continue
+            self.start, self.end = self.end, end
+            return value
+
+    def _string(self) -> str:
+        """Read a key."""
+        if self._peek() != '"':
+            raise self._error("expected a key in double quotes")
+        key: str = self.value()
+        return key
+
+    def _elements(self) -> Iterator[Any]:
+        """Read a list, element by element."""
+        self._take("[")
+        separator = "]" if self._peek() == "]" else ","
+        if separator == "]":
+            self.end += 1
+        while separator == ",":
+            yield self.value()
+            separator = self._take(",]")
+
+    def _take(self, allowed: str) -> str:
+        """Read one of the characters of `allowed`."""
+        found = self._peek()
+        if not found or found not in allowed:
+            raise self._error(f"expected {' or '.join(repr(character) for character in allowed)}")
+        self.end += 1
+        return found
+
+    def _peek(self) -> str:
+        """Return the next character that is no white space, without reading it; an empty string at the end."""
+        while True:
+            space = _SPACE.match(self.text, self.end)
+            self.end = space.end() if space else self.end
+            if self.end < len(self.text):
+                return self.text[self.end]
+            if not self._fill():
+                return ""
+
+    def _fill(self) -> bool:
+        """Drop what has been read from the window, and read on, as much as is left or more; False at the file's end."""
+        try:
+            more = self._file.read(max(WINDOW, len(self.text) - self.end))
+        except UnicodeDecodeError as error:
+            raise AnnotationError(self.path, f"the file is not UTF-8: {error.reason}") from error
+        if not more:
+            return False
+        self._lines_before, self._columns_before = self._place(self.end)
+        self.text, self.start, self.end = self.text[self.end :] + more, 0, 0
+        if self._advance:
+            self._advance(self._bytes.tell(), self._size)
+        return True
+
+    def _may_be_cut(self, error: JSONDecodeError) -> bool:
+        """Say whether more text may mend an error: it is near the end of the window, or a string has no end in it."""
+        return error.msg.startswith("Unterminated string") or error.pos >= len(self.text) - _LONGEST_TOKEN
+
+    def _place(self, position: int) -> tuple[int, int]:
+        """Return how many whole lines, and characters of the line then begun, come before a position of the window."""
+        lines = self.text.count("\n", 0, position)
+        columns = position - self.text.rfind("\n", 0, position) - 1 if lines else self._columns_before + position
+        return self._lines_before + lines, columns
+
+    def _error(self, problem: str, position: int | None = None) -> AnnotationError:
+        """Build the refusal of what stands at a position of the window."""
+        position = self.end if position is None else position
+        if position >= len(self.text):
+            problem = "the file ends in the middle of the JSON"
+        line, column = self._place(position)
+        return AnnotationError(self.path, f"no valid JSON: {problem}", record=f"line {line + 1} column {column + 1}")
+
+
+def is_list(value: Any) -> bool:
+    """Say whether a value that `JsonStream.members` yielded is a list."""
+    return isinstance(value, Iterator)

@@ -1,0 +1,213 @@
+"""The records of a COCO JSON, checked field by field and kept as columns: no Python object is kept of a box."""
+
+import json
+import math
+import re
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from lightning_st.errors import AnnotationError
+from lightning_st.index.json_stream import JsonStream, is_list
+
+# A list of numbers and lists, as polygons are: what follows it in a record that the JSON scanner has accepted begins
+# with a quote or a brace, so the last bracket of the run is the one that closes it.
+_POLYGONS = re.compile(r'"segmentation"\s*:\s*(\[[\d\s.,eE+\-\[\]]*\])')
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field that a record has: its name, what is accepted, and how to say that."""
+
+    name: str
+    accepts: Callable[[Any], bool]
+    expected: str
+    is_required: bool = True
+
+
+def _is_integer(value: Any) -> bool:
+    return type(value) is int and -(2**63) <= value < 2**63
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or _is_integer(value)
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 < value < 2**31
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_box(value: Any) -> bool:
+    return type(value) is list and len(value) == 4 and all(map(_is_number, value))
+
+
+IMAGE_FIELDS = (
+    Field("id", _is_integer, "an integer"),
+    Field("file_name", _is_text, "a file name"),
+    Field("width", _is_size, "a positive integer"),
+    Field("height", _is_size, "a positive integer"),
+)
+CATEGORY_FIELDS = (Field("id", _is_integer, "an integer"), Field("name", _is_text, "a name"))
+ANNOTATION_FIELDS = (
+    Field("image_id", _is_integer, "an integer"),
+    Field("category_id", _is_integer, "an integer"),
+    Field("bbox", _is_box, "four numbers [left, top, width, height]"),
+    Field("area", _is_number, "a number", is_required=False),
+    Field("iscrowd", lambda value: value in (0, 1), "0 or 1", is_required=False),
+    Field("score", _is_number, "a number", is_required=False),
+)
+
+
+@dataclass
+class BoxColumns:
+    """The annotations in the order of the file.
+
+    Attributes:
+        segmentations: A temporary file for their JSON, one behind the other.
+        image_ids: int64 [M].
+        category_ids: int64 [M].
+        corners: float32 [M * 4], xyxy in pixels, as written: neither clipped nor checked.
+        areas: float32 [M], square pixels; NaN where the file says nothing.
+        scores: float32 [M]; NaN where the file says nothing.
+        crowd: int8 [M], 0 or 1.
+        segmentation_ends: int64 [M], where each one's JSON ends in `segmentations`.
+        has_scores: Whether the file says a score of any.
+    """
+
+    segmentations: IO[bytes]
+    image_ids: "array[int]" = field(default_factory=lambda: array("q"))
+    category_ids: "array[int]" = field(default_factory=lambda: array("q"))
+    corners: "array[float]" = field(default_factory=lambda: array("f"))
+    areas: "array[float]" = field(default_factory=lambda: array("f"))
+    scores: "array[float]" = field(default_factory=lambda: array("f"))
+    crowd: "array[int]" = field(default_factory=lambda: array("b"))
+    segmentation_ends: "array[int]" = field(default_factory=lambda: array("q"))
+    has_scores: bool = False
+
+    def append(self, record: dict[str, Any], segmentation: bytes) -> None:
+        """Append one annotation whose fields have been checked."""
+        left, top, width, height = record["bbox"]
+        self.image_ids.append(record["image_id"])
+        self.category_ids.append(record["category_id"])
+        self.corners.extend((left, top, left + width, top + height))
+        self.areas.append(record.get("area", math.nan))
+        self.scores.append(record.get("score", math.nan))
+        self.crowd.append(int(record.get("iscrowd", 0)))
+        self.has_scores |= "score" in record
+        self.segmentations.write(segmentation)
+        self.segmentation_ends.append(self.segmentations.tell())
+
+    def segmentation(self, number: int) -> bytes:
+        """Return the JSON of the segmentation of annotation `number`; empty where there is none."""
+        start = self.segmentation_ends[number - 1] if number else 0
+        if start == self.segmentation_ends[number]:
+            return b""
+        self.segmentations.seek(start)
+        return self.segmentations.read(self.segmentation_ends[number] - start)
+
+
+@dataclass
+class CocoRecords:
+    """What a COCO JSON holds.
+
+    Attributes:
+        path: The file.
+        boxes: The annotations.
+        names: File names of the images, as written.
+        image_ids: Their ids.
+        sizes: Their (width, height) in pixels.
+        categories: (id, name) of each class.
+    """
+
+    path: Path
+    boxes: BoxColumns
+    names: list[str] = field(default_factory=list)
+    image_ids: list[int] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    categories: list[tuple[int, str]] = field(default_factory=list)
+
+
+def read_records(path: Path, segmentations: IO[bytes], advance: Callable[[int, int], None]) -> CocoRecords:
+    """Read a COCO JSON (instances) of any size, its lists in any order.
+
+    Args:
+        path: The file.
+        segmentations: A temporary file, which takes the segmentations.
+        advance: Called with (bytes read, bytes in all) now and then.
+
+    Raises:
+        AnnotationError: If it is no such file, or a field is missing or of another type than expected.
+    """
+    records, missing = CocoRecords(path, BoxColumns(segmentations)), {"images", "annotations", "categories"}
+    with JsonStream(path, advance) as stream:
+        for key, value in stream.members():
+            if key not in missing:
+                continue
+            missing.discard(key)
+            if not is_list(value):
+                raise AnnotationError(path, f"expected a list, got {_shorten(value)}", record=key)
+            if key == "images":
+                _read_images(records, value)
+            elif key == "categories":
+                _read_categories(records, value)
+            else:
+                _read_annotations(records, value, stream)
+    if missing:
+        advice = "A COCO file of labelled images has 'images', 'annotations' and 'categories'."
+        raise AnnotationError(path, f"the list {min(missing)!r} is missing", advice=advice)
+    return records
+
+
+def _read_images(records: CocoRecords, elements: Iterator[Any]) -> None:
+    for number, record in enumerate(elements):
+        _check(records.path, "images", number, record, IMAGE_FIELDS)
+        records.names.append(record["file_name"])
+        records.image_ids.append(record["id"])
+        records.sizes.append((record["width"], record["height"]))
+
+
+def _read_categories(records: CocoRecords, elements: Iterator[Any]) -> None:
+    for number, record in enumerate(elements):
+        _check(records.path, "categories", number, record, CATEGORY_FIELDS)
+        records.categories.append((record["id"], record["name"]))
+
+
+def _read_annotations(records: CocoRecords, elements: Iterator[Any], stream: JsonStream) -> None:
+    for number, record in enumerate(elements):
+        _check(records.path, "annotations", number, record, ANNOTATION_FIELDS)
+        records.boxes.append(record, _segmentation_text(record.get("segmentation"), stream))
+
+
+def _segmentation_text(segmentation: Any, stream: JsonStream) -> bytes:
+    """Return a segmentation as JSON; polygons as they stand there: writing them anew takes longer than reading them."""
+    if not segmentation:
+        return b""
+    found = list(_POLYGONS.finditer(stream.text, stream.start, stream.end)) if isinstance(segmentation, list) else []
+    text = found[0][1] if len(found) == 1 else json.dumps(segmentation, separators=(",", ":"))
+    return text.encode()
+
+
+def _check(path: Path, part: str, number: int, record: Any, fields: tuple[Field, ...]) -> None:
+    """Refuse a record without a field that it needs, or with a value that is not accepted there."""
+    if type(record) is not dict:
+        raise AnnotationError(path, f"expected an object, got {_shorten(record)}", record=f"{part}[{number}]")
+    for expected in fields:
+        if expected.name in record:
+            if not expected.accepts(record[expected.name]):
+                problem = f"expected {expected.expected}, got {_shorten(record[expected.name])}"
+                raise AnnotationError(path, problem, record=f"{part}[{number}].{expected.name}")
+        elif expected.is_required:
+            problem = f"the field {expected.name!r} is missing"
+            raise AnnotationError(path, problem, record=f"{part}[{number}]", advice=f"It is {expected.expected}.")
+
+
+def _shorten(value: Any) -> str:
+    """Return a value for a message, on one line of at most 60 characters."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
