@@ -76,7 +76,7 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
 
     Example:
         >>> mean_and_error([1.0, 2.0, 3.0])
-        (2.0, 0.5773502691896257)
+        (2.0, 0.5773502691896258)
     """
     if len(values) < 2:
         return values[0], None

@@ -20,7 +20,7 @@ COLOURS = ("#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#00e0a0", "#ff5a36", "#4
 """Of the classes, in turn: apart from one another for colour-blind eyes too, and bright, for photographs are dark."""
 
 _SIDE = 320
-_MOST_BOXES = 1_000_000
+_MOST_BOXES = 200_000
 _MOST_UNREADABLE = 24
 _ROTATING_EXIF = (5, 6, 7, 8)
 _EXIF_ORIENTATION = 0x0112

@@ -1,7 +1,6 @@
 """Which charts a report has: learning curves, scores, labels per image, reliability."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from lightning_st.reports.charts import Chart, Series, bar_chart, line_chart
 from lightning_st.reports.run_folder import Labelling, Run
@@ -41,12 +40,14 @@ def label_charts(run: Run, labels: Labelling) -> list[Chart]:
 
 def reliability_charts(labels: Labelling) -> list[Chart]:
     """Return what the teacher's boxes on val were worth, a chart a class; empty where it was not measured."""
-    calibration: Mapping[str, Mapping[str, Any]] = labels.manifest.get("calibration") or {}
-    thresholds = labels.thresholds
-    keep = {} if thresholds is None else dict(zip(labels.classes, thresholds.keep.tolist(), strict=True))
-    names = [name for name in labels.classes if name in calibration][:_MOST_CLASSES]
-    charts = [_reliability_chart(name, calibration[name], keep.get(name)) for name in names]
-    return [chart for chart in charts if chart is not None]
+    if labels.thresholds is None:
+        return []
+    charts = [
+        _reliability_chart(name, labels.calibration[name], float(keep))
+        for name, keep in zip(labels.classes, labels.thresholds.keep, strict=True)
+        if name in labels.calibration
+    ]
+    return [chart for chart in charts if chart is not None][:_MOST_CLASSES]
 
 
 def _curves(run: Run, column: str) -> list[Series]:
@@ -101,16 +102,16 @@ def _percent(counts: Sequence[int]) -> list[float]:
     return [100 * count / sum(counts) for count in counts]
 
 
-def _reliability_chart(name: str, measured: Mapping[str, Any], keep: float | None) -> Chart | None:
+def _reliability_chart(name: str, measured: Mapping[str, Sequence[float | None]], keep: float) -> Chart | None:
     lines = []
     for what, style in (("precision", "student"), ("recall", "teacher")):
         pairs = zip(measured["thresholds"], measured[what], strict=True)
-        lines.append(Series(what, style, [(x, y) for x, y in pairs if y is not None]))
+        lines.append(Series(what, style, [(x, y) for x, y in pairs if x is not None and y is not None]))
     lines = [line for line in lines if line.points]
     if not lines:
         return None
     alt = f"Precision and recall of {name} on val over the score threshold."
-    marks = [keep] if keep is not None and keep <= 1 else []
+    marks = [keep] if keep <= 1 else []
     svg = line_chart(lines, ("score threshold", "share"), alt, (0.0, 1.0), (0.0, 1.0), marks)
     note = "Dashed: from here on its boxes are kept." if marks else "Its boxes are never kept as objects."
     return Chart(name, svg, _legend(lines), note)

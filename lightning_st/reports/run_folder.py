@@ -103,6 +103,24 @@ class Labelling:
         record = self.manifest.get("thresholds")
         return None if record is None else ScoreThresholds.from_json(record)
 
+    @property
+    def calibration(self) -> dict[str, dict[str, list[float | None]]]:
+        """By class "thresholds", and "precision" and "recall" of the boxes from there up on val; empty without val."""
+        calibration: dict[str, dict[str, list[float | None]]] = self.manifest.get("calibration", {})
+        return calibration
+
+    def kept_boxes(self, name: str, what: str) -> float | None:
+        """Return the "precision" or "recall" on val of the boxes of class ``name`` that are kept.
+
+        None where none is kept, or it was not measured. Measured at the nearest threshold that is not below the kept.
+        """
+        measured, thresholds = self.calibration.get(name), self.thresholds
+        if measured is None or thresholds is None:
+            return None
+        keep = float(thresholds.keep[self.classes.index(name)])
+        pairs = zip(measured["thresholds"], measured[what], strict=True)
+        return next((value for threshold, value in pairs if threshold is not None and threshold >= keep - 1e-6), None)
+
 
 @dataclass(frozen=True)
 class Round:

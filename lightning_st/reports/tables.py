@@ -114,7 +114,10 @@ def _with_label(histogram: list[int] | None) -> int | None:
 
 
 def label_classes_table(run: Run, labels: Labelling) -> Table:
-    """Return labels and thresholds by class: a share that shrinks from human to pseudo-labels is a class in danger."""
+    """Return labels, thresholds, and what the kept boxes are worth on val, by class.
+
+    A class whose share shrinks from human to pseudo-labels is one that the student is in danger of unlearning.
+    """
     human = run.data.get("labeled", {}).get("labels_by_class", {})
     pseudo = labels.statistics.get("labels_by_class", {})
     thresholds = labels.thresholds
@@ -129,10 +132,13 @@ def label_classes_table(run: Run, labels: Labelling) -> Table:
             _share(pseudo, name),
             _threshold(keep[label]),
             _threshold(ignore[label]) if ignore[label] != keep[label] else MISSING,
+            score_text(labels.kept_boxes(name, "precision")),
+            score_text(labels.kept_boxes(name, "recall")),
         ]
         for label, name in enumerate(labels.classes)
     ]
     header = ["class", "human labels", "share", "pseudo-labels", "share", "kept from score", "ignored from score"]
+    header += ["precision on val", "recall on val"]
     return Table("By class", header, rows)
 
 

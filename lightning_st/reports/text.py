@@ -102,7 +102,7 @@ def markdown(text: str) -> str:
 
     Example:
         >>> print(markdown("<b>x|y __init__ pseudo_label"))
-        &lt;b&gt;x\|y \__init\__ pseudo_label
+        &lt;b&gt;x\|y \_\_init\_\_ pseudo_label
     """
     one_line = " ".join(text.split())
     plain = one_line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

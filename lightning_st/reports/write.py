@@ -63,10 +63,13 @@ def _swapped_in(folder: Path) -> Iterator[Path]:
     for rest in (new, old):
         shutil.rmtree(rest, ignore_errors=True)
     new.mkdir()
-    yield new
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
+    try:
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -52,6 +52,7 @@ def write_training(
     if state == "complete":
         manifest |= {"seconds": seconds, "evaluated": "checkpoints/best.ckpt", "bad_images": []}
     write_json(folder / "manifest.json", manifest)
+    (folder / "evaluation.json").unlink(missing_ok=True)
     if ap is not None:
         splits = {split: scores(value, classes) for split, value in ap.items()}
         record = {"primary": "AP", "checkpoint": "checkpoints/best.ckpt", "splits": splits}
@@ -112,7 +113,7 @@ def write_labels(
                 "labels_per_image": per_image.tolist(),
                 "score_histogram": np.histogram(all_scores, 20, (0, 1))[0].tolist(),
             },
-            "calibration": {name: reliability() for name in classes},
+            "calibration": reliability(classes),
             "bad_images": [],
         }
     write_json(folder / "manifest.json", manifest)
@@ -129,11 +130,15 @@ def shapes_of(truth: Path, name: str) -> tuple[np.ndarray, list[int]]:
     return corners, [(annotation["category_id"] - 2) // 3 for annotation in own]
 
 
-def reliability() -> dict[str, list[float | None]]:
+def reliability(classes: tuple[str, ...]) -> dict[str, Any]:
     """Return precision and recall over the threshold; above 0.9 there is no box, so no precision."""
     thresholds = [round(0.05 * number, 2) for number in range(1, 20)]
-    precision = [None if t > 0.9 else round(1 - 0.8 * math.exp(-4 * t), 3) for t in thresholds]
-    return {"thresholds": thresholds, "precision": precision, "recall": [round(1 - t**2, 3) for t in thresholds]}
+    measured = {
+        "thresholds": thresholds,
+        "precision": [None if t > 0.9 else round(1 - 0.8 * math.exp(-4 * t), 3) for t in thresholds],
+        "recall": [round(1 - t**2, 3) for t in thresholds],
+    }
+    return dict.fromkeys(classes, measured)
 
 
 def write_run_manifest(folder: Path, classes: tuple[str, ...] = CLASSES, **changes: Any) -> None:
