@@ -49,10 +49,12 @@ class StudentModule(TaskModule):
         averages = {"average_decay": average_decay, "average_warmup": average_warmup}
         self.save_hyperparameters({**balance, **averages, "init": init})
 
-    def setup(self, stage: str) -> None:
+    def on_fit_start(self) -> None:
         """Take the weights of ``init``, unless this run goes on from a checkpoint of its own."""
-        if stage == "fit" and self.init is not None and self.trainer.ckpt_path is None:
+        # Not in setup(): there Lightning does not say yet whether a checkpoint is going to be restored.
+        if self.init is not None and self.trainer.ckpt_path is None:
             load_weights(self, self.init)
+        super().on_fit_start()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the joint loss, float32 []; without pseudo-labelled images that on the human labels."""

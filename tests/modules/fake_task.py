@@ -2,12 +2,23 @@
 
 import os
 
+import pytest
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
 from torch.utils.data import DataLoader
 
 CLASSES = ("cat", "dog")
+
+LIGHTNING_WARNINGS = [
+    # lightning 2.6 still asks for torch's older class of tree leaves.
+    pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated"),
+    # These loaders have no workers on purpose: a batch takes microseconds.
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
+    # They begin where the Trainer stands, without a state of their own.
+    pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
+]
 
 
 class FakeMetric:
@@ -189,7 +200,7 @@ def make_trainer(folder, **options):
         "devices": 1,
         "default_root_dir": folder,
         "logger": False,
-        "enable_checkpointing": False,
+        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in options.get("callbacks", [])),
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "use_distributed_sampler": False,
