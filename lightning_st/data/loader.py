@@ -1,0 +1,116 @@
+"""Batches in worker processes, for training and for evaluation."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import cv2
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+T = TypeVar("T")
+
+
+class BatchLoader(Generic[T]):
+    """Iterates over the batches that ``dataset`` makes of what ``batch_sampler`` yields.
+
+    It has a ``DataLoader`` and is none: into a DataLoader Lightning injects samplers of its own, which would repeat
+    images on several ranks unless the user remembers ``Trainer(use_distributed_sampler=False)``. Anything else that
+    can be iterated it leaves alone.
+
+    Lightning saves ``state_dict()`` in its checkpoints. There is no position in it, because a position is asked of
+    the trainer; it holds what the batches follow from, so that a run that goes on with other batches is told.
+
+    Args:
+        dataset: Makes a batch of each item of ``batch_sampler``.
+        batch_sampler: Yields lists of what ``dataset.__getitems__`` takes.
+        num_workers: Worker processes; 0 to load in this one.
+        recipe: What the batches follow from, plain values by name.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[T],
+        batch_sampler: "Iterable[Sequence[Any]]",
+        num_workers: int,
+        recipe: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_sampler = batch_sampler
+        self.num_workers = num_workers
+        self._recipe = dict(recipe or {})
+        self._loader: DataLoader[T] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.batch_sampler)  # type: ignore[arg-type]  # our samplers are sized
+
+    def __iter__(self) -> Iterator[T]:
+        """Begin to load; workers are started once and kept."""
+        if self._loader is None:
+            self._loader = DataLoader(
+                self.dataset,
+                batch_sampler=self.batch_sampler,  # type: ignore[arg-type]  # any sized iterable will do
+                collate_fn=_as_it_is,
+                num_workers=self.num_workers,
+                persistent_workers=self.num_workers > 0,
+                pin_memory=torch.cuda.is_available(),
+                worker_init_fn=_begin_worker,
+                # Without one of its own, it takes numbers from the global generator: the model's dropout would differ.
+                generator=torch.Generator(),
+            )
+        return iter(self._loader)
+
+    def close(self) -> None:
+        """Let the workers go; the next iteration starts new ones."""
+        self._loader = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the batches follow from."""
+        return dict(self._recipe)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Warn if the batches of the run that is resumed followed from something else."""
+        changed = [
+            f"{key} was {state.get(key)}, is {now}" for key, now in self._recipe.items() if state.get(key) != now
+        ]
+        if changed:
+            rank_zero_warn(f"The run goes on with other batches than it would have seen: {'; '.join(changed)}.")
+
+
+class RowSampler:
+    """Yields an array of rows in batches, in its order.
+
+    Args:
+        rows: int64 [N].
+        batch_size: Rows in a batch; the last may be shorter.
+
+    Example:
+        >>> list(RowSampler(np.arange(3), 2))
+        [[0, 1], [2]]
+    """
+
+    def __init__(self, rows: NDArray[np.int64], batch_size: int) -> None:
+        self._rows = rows
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-len(self._rows) // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield lists of rows."""
+        for start in range(0, len(self._rows), self._batch_size):
+            yield self._rows[start : start + self._batch_size].tolist()
+
+
+def _as_it_is(batch: T) -> T:
+    """Collate nothing: the data sets make whole batches."""
+    return batch
+
+
+def _begin_worker(worker: int) -> None:
+    """Keep a worker to one core: many of them share the machine."""
+    cv2.setNumThreads(0)

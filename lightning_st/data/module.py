@@ -1,0 +1,390 @@
+"""The DataModule: from what the user names to batches for training, evaluation and labelling."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
+
+from lightning_st.data.dataset import EvalDataset, TrainDataset, TrainingSet
+from lightning_st.data.example import make_trees, trees_sources
+from lightning_st.data.loader import BatchLoader, RowSampler
+from lightning_st.data.pseudo_labels import open_pseudo_labels
+from lightning_st.data.sampling import GlobalBatchSampler, Stream, StreamName, pseudo_count
+from lightning_st.data.source import Source
+from lightning_st.data.split import Split, class_source, is_too_many, refuse_leaks
+from lightning_st.errors import ConfigError, DataError, TooManyBadError
+from lightning_st.index import AnnotationIndex
+from lightning_st.index.cache import default_cache_folder
+from lightning_st.transforms import make_policy
+from lightning_st.types import Batch, EvalBatch
+
+_SOURCES = ("labeled", "unlabeled", "val", "test")
+
+
+class SelfTrainingDataModule(LightningDataModule):
+    """Labelled and pseudo-labelled images at a fixed ratio for training; every other image once for evaluation.
+
+    What a batch holds is a function of the seed, the number of the batch in the run, the rank and the number of ranks:
+    see ``sampling``. So a run that is cut and resumed sees the batches that it would have seen, and the batches of
+    several ranks together are those of one. Without a Trainer the loaders begin at batch 0, for one process.
+
+    Args:
+        labeled: The images with human labels; a ``Source`` or its fields as a dict, like the next three.
+        unlabeled: The images without, which a teacher labels.
+        val: Labelled images that decide which checkpoint is best.
+        test: Labelled images for the final numbers.
+        pseudo_labels: Folder of a store of pseudo-labels, for a student.
+        score_threshold: Show pseudo-labels with at least this score (0-1), instead of the thresholds in the store.
+        keep_empty_pseudo: Also show images where no pseudo-label passes, as background.
+        image_size: Height and width of a batch in pixels; one number for a square.
+        batch_size: Labelled images in a global batch, over all processes.
+        pseudo_ratio: Pseudo-labelled images for each labelled one. Without ``pseudo_labels`` there are none.
+        augment: "S1", "S2", "S3" or "S4" of the paper, "none", or an ``albumentations.Compose``.
+        num_workers: Worker processes of each loader in each process.
+        eval_batch_size: Images in a batch of evaluation and labelling, for each process; if missing, ``batch_size``.
+        max_bad_fraction: Stop when more than this part (0-1) of the images of a set, or of its boxes, cannot be used.
+            One is always allowed, unless it is 0.
+        epoch_batches: Global batches in an epoch of Lightning's; if missing, one pass over the labelled images.
+        seed: Of every random draw, 0 to 2**32 - 1; if missing, that of ``seed_everything``, or 0.
+        cache_folder: Where indexes and example data are kept; if missing, in the user's cache folder.
+        example: "trees" fetches example data (21 MB, once) for the sources that are not given.
+
+    Raises:
+        ConfigError: If an argument is out of range, or does not go with another.
+    """
+
+    # A rank may have nothing left to predict while others have.
+    allow_zero_length_dataloader_with_multiple_devices = True
+
+    def __init__(
+        self,
+        labeled: Source | None = None,
+        unlabeled: Source | None = None,
+        val: Source | None = None,
+        test: Source | None = None,
+        pseudo_labels: str | None = None,
+        score_threshold: float | None = None,
+        keep_empty_pseudo: bool = False,
+        image_size: int | tuple[int, int] = 640,
+        batch_size: int = 8,
+        pseudo_ratio: float = 1.0,
+        augment: Any = "S1",
+        num_workers: int = 2,
+        eval_batch_size: int | None = None,
+        max_bad_fraction: float = 0.01,
+        epoch_batches: int | None = None,
+        seed: int | None = None,
+        cache_folder: str | None = None,
+        example: str | None = None,
+    ) -> None:
+        super().__init__()
+        given = dict(zip(_SOURCES, (labeled, unlabeled, val, test), strict=True))
+        self.sources = {name: Source.read(source, name) for name, source in given.items()}
+        self.pseudo_labels = pseudo_labels
+        self.score_threshold = score_threshold
+        self.keep_empty_pseudo = keep_empty_pseudo
+        self.image_size = _read_size(image_size)
+        self.batch_size = batch_size
+        self.pseudo_ratio = pseudo_ratio
+        self.num_workers = num_workers
+        self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
+        self.max_bad_fraction = max_bad_fraction
+        self.epoch_batches = epoch_batches
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
+        self.cache_folder = cache_folder
+        self.example = example
+        self._check_arguments()
+        self._policy = make_policy(augment, self.image_size)
+        self._splits: dict[str, Split] = {}
+        self._found_no_leak = False
+        self._loaders: list[BatchLoader[Any]] = []
+        self._prediction: tuple[str, NDArray[np.int64] | None] = ("unlabeled", None)
+        self.bad_images: dict[str, str] = {}
+        """What could not be read so far on this rank: "<file>: <problem>" to the name of its set."""
+
+    # What there is
+
+    def prepare_data(self) -> None:
+        """Build the indexes that the cache does not have, and fetch the example data; on one process of each machine.
+
+        Raises:
+            DataError: If images of val or test are also trained on.
+        """
+        self.setup()
+        if not self._found_no_leak:
+            refuse_leaks(self._splits)
+            self._found_no_leak = True
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the indexes; a second call does nothing.
+
+        Raises:
+            ConfigError: If there is no set to take the names of the classes from.
+            DataError: If something in the data is wrong.
+            StageError: If the store of pseudo-labels is not complete, or nothing in it passes.
+        """
+        if self._splits:
+            return
+        splits = {name: self._open(name, source) for name, source in self._all_sources().items()}
+        classes = class_source(splits).index.classes
+        for split in splits.values():
+            split.class_map(classes)  # refuses classes that are not among them
+        if self.pseudo_labels is not None:
+            store = self.pseudo_labels, classes, self.score_threshold, self.keep_empty_pseudo
+            splits["pseudo"] = open_pseudo_labels(*store)
+        self._splits = splits
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of their labels: those of the labelled images, else of val or test."""
+        self.setup()
+        return class_source(self._splits).index.classes
+
+    @property
+    def has_pseudo_part(self) -> bool:
+        """Whether training batches have a pseudo-labelled part."""
+        return self.pseudo_labels is not None and self.pseudo_ratio > 0
+
+    def has(self, name: str) -> bool:
+        """Say whether a set ("labeled", "unlabeled", "val", "test", "pseudo") is given."""
+        if name == "pseudo":
+            return self.pseudo_labels is not None
+        return self.sources[name] is not None or self.example is not None
+
+    def split(self, name: str) -> Split:
+        """Return a set, opened.
+
+        Raises:
+            ConfigError: If it is not given.
+        """
+        self.setup()
+        if name not in self._splits:
+            key = "data.pseudo_labels" if name == "pseudo" else f"data.{name}.images"
+            raise ConfigError.expected(key, "given", None)
+        return self._splits[name]
+
+    def index(self, name: str) -> AnnotationIndex:
+        """Return the index of a set. It may hold more images than belong to the set: see ``rows``."""
+        return self.split(name).index
+
+    def rows(self, name: str) -> NDArray[np.int64]:
+        """Return which rows of its index belong to a set, int64 [N], ascending."""
+        return self.split(name).rows
+
+    def image_count(self, name: str) -> int:
+        """Return the number of images in a set."""
+        return len(self.split(name))
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return for each set the sha256 of its images and labels, whatever machine and folder they are on."""
+        self.setup()
+        return {name: split.fingerprint() for name, split in self._splits.items()}
+
+    def statistics(self) -> dict[str, dict[str, Any]]:
+        """Return for each set what ``Split.statistics`` counts."""
+        self.setup()
+        return {name: split.statistics() for name, split in self._splits.items()}
+
+    # Loaders
+
+    def train_dataloader(self) -> BatchLoader[Batch]:
+        """Return the loader of ``types.Batch``: this rank's share of each global batch, from where the run stands.
+
+        Raises:
+            ConfigError: If there are no labelled images, or too few places in a batch for the processes.
+            DataError: If no labelled image has a label.
+        """
+        labeled = self.split("labeled")
+        if not labeled.label_counts()[labeled.rows].any():
+            raise DataError(f"data.labeled: none of {len(labeled)} images has a labelled object.")
+        names: list[StreamName] = ["labeled", "pseudo"] if self.has_pseudo_part else ["labeled"]
+        sets = {name: self._training_set(name) for name in names}
+        rank, world_size = self._place()
+        sampler = GlobalBatchSampler(
+            sets["labeled"].stream,
+            self.batch_size,
+            sets["pseudo"].stream if self.has_pseudo_part else None,
+            pseudo_count(self.batch_size, self.pseudo_ratio),
+            epoch_batches=self.epoch_batches or -(-len(labeled) // self.batch_size),
+            rank=rank,
+            world_size=world_size,
+            position=self._position,
+        )
+        recipe = {"data.seed": self.seed, "data.batch_size": self.batch_size, "data.pseudo_ratio": self.pseudo_ratio}
+        fingerprints = {f"data.{name}": self.split(name).fingerprint() for name in names}
+        dataset = TrainDataset(sets, self._policy, self.seed)
+        return self._keep(BatchLoader(dataset, sampler, self.num_workers, recipe | fingerprints))
+
+    def val_dataloader(self) -> BatchLoader[EvalBatch] | list[Any]:
+        """Return the loader of ``types.EvalBatch`` of the val set; an empty list in a fit that has none."""
+        is_fit = self.trainer is not None and self.trainer.state.fn == "fit"
+        return [] if is_fit and not self.has("val") else self.evaluation_dataloader("val")
+
+    def test_dataloader(self) -> BatchLoader[EvalBatch]:
+        """Return the loader of ``types.EvalBatch`` of the test set."""
+        return self.evaluation_dataloader("test")
+
+    def predict_dataloader(self) -> BatchLoader[EvalBatch]:
+        """Return the loader of ``types.EvalBatch`` of the unlabelled images, or of what ``predict_on`` chose."""
+        name, rows = self._prediction
+        return self.evaluation_dataloader(name) if rows is None else self._evaluation_loader(name, rows)
+
+    def predict_on(self, name: str, rows: NDArray[np.int64]) -> None:
+        """Choose what ``predict_dataloader`` yields: images of a set in this order, all of them on this rank.
+
+        Args:
+            name: Of the set.
+            rows: int64 [N], rows of its index; there may be none.
+        """
+        self._prediction = name, rows
+
+    def evaluation_dataloader(self, name: str, rows: NDArray[np.int64] | None = None) -> BatchLoader[EvalBatch]:
+        """Return the loader of ``types.EvalBatch`` of a set: every image once, on one rank.
+
+        Ranks may get different numbers of images. One that gets none sees a single batch of row -1, which stands for
+        no image, so that every rank takes part in what the ranks do together at the end.
+
+        Args:
+            name: Of the set.
+            rows: int64 [N], other rows of its index than those of the set.
+
+        Raises:
+            ConfigError: If the set is not given.
+        """
+        rank, world_size = self._place()
+        share = (self.rows(name) if rows is None else rows)[rank::world_size]
+        return self._evaluation_loader(name, share if len(share) else np.array([-1]))
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Let the workers of all loaders go."""
+        for loader in self._loaders:
+            loader.close()
+        self._loaders.clear()
+
+    # What could not be read
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Note which images of a batch could not be read.
+
+        Raises:
+            TooManyBadError: If they are more than ``max_bad_fraction`` of their set.
+        """
+        assert self.trainer is not None
+        if self.trainer.training:
+            name = "train"
+        elif self.trainer.predicting:
+            name = self._prediction[0]
+        else:
+            name = "test" if self.trainer.testing else "val"
+        self.note_bad_images(batch["bad_images"], name)
+        return batch
+
+    def note_bad_images(self, lines: Sequence[str], name: str) -> None:
+        """Add to ``bad_images``; for loops that do without a Trainer.
+
+        Args:
+            lines: The ``bad_images`` of a batch.
+            name: Of the set that the batch is from; "train" for training batches.
+
+        Raises:
+            TooManyBadError: If they are more than ``max_bad_fraction`` of their set.
+        """
+        if not lines:
+            return
+        self.bad_images |= dict.fromkeys(lines, name)
+        bad = [line for line, owner in self.bad_images.items() if owner == name]
+        parts = ("labeled", "pseudo") if name == "train" else (name,)
+        count = sum(len(self._splits[part]) for part in parts if part in self._splits)
+        if is_too_many(len(bad), count, self.max_bad_fraction):
+            raise TooManyBadError("images", bad, len(bad), count, self.max_bad_fraction)
+
+    # Helpers
+
+    def _check_arguments(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            ConfigError: Naming the argument.
+        """
+        for name in ("batch_size", "eval_batch_size", "epoch_batches"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError.expected(f"data.{name}", "at least 1", value)
+        if self.num_workers < 0:
+            raise ConfigError.expected("data.num_workers", "at least 0", self.num_workers)
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise ConfigError.expected("data.max_bad_fraction", "from 0 to 1", self.max_bad_fraction)
+        if self.score_threshold is not None and not 0 < self.score_threshold <= 1:
+            raise ConfigError.expected("data.score_threshold", "above 0 and at most 1", self.score_threshold)
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError.expected("data.seed", "from 0 to 2**32 - 1", self.seed)
+        if self.example not in (None, "trees"):
+            raise ConfigError.unknown_choice("data.example", str(self.example), ["trees"])
+        pseudo_count(self.batch_size, self.pseudo_ratio)
+
+    def _all_sources(self) -> dict[str, Source]:
+        """Return the sources that are given, and those of the example data, fetched, for the others."""
+        given = {name: source for name, source in self.sources.items() if source is not None}
+        if self.example is None:
+            return given
+        cache = default_cache_folder().parent if self.cache_folder is None else Path(self.cache_folder)
+        folder = cache.absolute() / "examples" / "trees"
+        make_trees(folder)
+        return {name: Source(**values) for name, values in trees_sources(folder).items()} | given
+
+    def _open(self, name: str, source: Source) -> Split:
+        """Open a source that must have labels, or must not."""
+        if (source.annotations is None) != (name == "unlabeled"):
+            labels = "left out: an unlabelled image has none" if name == "unlabeled" else "the file of the labels"
+            raise ConfigError.expected(f"data.{name}.annotations", labels, source.annotations)
+        split = Split.open(name, source, self.seed, self.cache_folder)
+        split.refuse_bad_boxes(self.max_bad_fraction)
+        return split
+
+    def _training_set(self, name: StreamName) -> TrainingSet:
+        split = self.split(name)
+        return TrainingSet(Stream(name, split.rows, self.seed), split.index, split.thresholds)
+
+    def _evaluation_loader(self, name: str, rows: NDArray[np.int64]) -> BatchLoader[EvalBatch]:
+        split = self.split(name)
+        dataset = EvalDataset(split.index, self.image_size, split.class_map(self.classes))
+        return self._keep(BatchLoader(dataset, RowSampler(rows, self.eval_batch_size), self.num_workers))
+
+    def _keep(self, loader: BatchLoader[Any]) -> BatchLoader[Any]:
+        """Remember a loader, so that ``teardown`` can close it."""
+        self._loaders.append(loader)
+        return loader
+
+    def _place(self) -> tuple[int, int]:
+        """Return the rank of this process and the number of processes."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _position(self) -> int:
+        """Return the number of the next global batch of the run.
+
+        Of Lightning's counters "processed" is right at every checkpoint: "ready" already counts a batch that an
+        exception cut short, "completed" not yet the batch at whose end the checkpoint was written.
+        """
+        if self.trainer is None:
+            return 0
+        if self.trainer.overfit_batches:  # type: ignore[attr-defined]  # set by a function, where mypy does not look
+            advice = "Take fewer images instead: data.labeled.fraction or data.labeled.list."
+            raise ConfigError.expected("trainer.overfit_batches", "0", self.trainer.overfit_batches, advice)  # type: ignore[attr-defined]
+        total: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
+        return int(total.processed)
+
+
+def _read_size(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Return (height, width).
+
+    Raises:
+        ConfigError: If it is neither one number nor two.
+    """
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
+        raise ConfigError.expected("data.image_size", "one or two whole numbers of pixels, [height, width]", image_size)
+    return sides[0], sides[1]

@@ -1,0 +1,161 @@
+"""What is found where a source points: one opened set of images, and what can be said of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_st.data.source import Source
+from lightning_st.errors import ConfigError, DataError, TooManyBadError
+from lightning_st.index import AnnotationIndex, build_index, common_images, nested_subset
+from lightning_st.types import BoxKind, ScoreThresholds
+
+_MOST_LABELS = 50
+"""The last bin of the histogram of labels for each image: this many and more."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One set of images, opened.
+
+    Attributes:
+        name: "labeled", "unlabeled", "val", "test" or "pseudo".
+        index: The images.
+        rows: int64 [N], which of them belong to the set, ascending.
+        thresholds: Which boxes are shown, for pseudo-labels.
+    """
+
+    name: str
+    index: AnnotationIndex
+    rows: NDArray[np.int64]
+    thresholds: ScoreThresholds | None = None
+
+    @classmethod
+    def open(cls, name: str, source: Source, seed: int, cache_folder: str | Path | None) -> "Split":
+        """Open a source, its index built if the cache does not have it.
+
+        Raises:
+            DataError: If it has no image, or something in it is wrong.
+        """
+        assert source.images is not None
+        index = build_index(source.images, source.annotations, source.format, source.list, cache_folder)
+        rows = nested_subset(index, source.fraction, seed)
+        if not len(rows):
+            raise DataError(f"{source.images}: there is no image (data.{name}).")
+        return cls(name, index, rows)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.rows)
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of what the set says: its images, labels and thresholds, not where they lie."""
+        digest = sha256(self.index.fingerprint.encode())
+        digest.update(np.ascontiguousarray(self.rows, "<i8").tobytes())
+        if self.thresholds is not None:
+            digest.update(repr(self.thresholds.to_json()).encode())
+        return digest.hexdigest()
+
+    def label_counts(self) -> NDArray[np.int64]:
+        """Return the number of objects in each image of the index, int64 [number of images]."""
+        running = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._is_object())])
+        return np.diff(running[self.index.box_offsets])
+
+    def statistics(self) -> dict[str, Any]:
+        """Count images and labels.
+
+        Returns:
+            "images"; and where there can be labels "labels", "labels_by_class" (by name), and "labels_per_image": how
+            many images have 0, 1 ... 49, 50 and more labels. Crowd regions and boxes in the ignore band are no labels.
+        """
+        if not self.index.is_labeled:
+            return {"images": len(self)}
+        counts = self.label_counts()[self.rows]
+        in_set = np.zeros(len(self.index), bool)
+        in_set[self.rows] = True
+        counted = self._is_object() & np.repeat(in_set, np.diff(self.index.box_offsets))
+        by_class = np.bincount(self.index.labels[counted], minlength=len(self.index.classes))
+        return {
+            "images": len(self),
+            "labels": int(counts.sum()),
+            "labels_by_class": dict(zip(self.index.classes, by_class.tolist(), strict=True)),
+            "labels_per_image": np.bincount(counts.clip(max=_MOST_LABELS), minlength=_MOST_LABELS + 1).tolist(),
+        }
+
+    def refuse_bad_boxes(self, max_bad_fraction: float) -> None:
+        """Stop if too many boxes of the source could not be used.
+
+        Raises:
+            TooManyBadError: With the first of them.
+        """
+        bad, total = self.index.bad_box_count, self.index.box_count_read
+        if is_too_many(bad, total, max_bad_fraction):
+            lines = [line for problem in self.index.problems.values() for line in problem["examples"]]
+            raise TooManyBadError("boxes", lines, bad, total, max_bad_fraction)
+
+    def class_map(self, classes: Sequence[str]) -> NDArray[np.int64] | None:
+        """Return what each class of this set is among ``classes``, int64 [C]; None where both lists are the same.
+
+        Raises:
+            DataError: If this set has a class that ``classes`` has not.
+        """
+        own = self.index.classes
+        if own == tuple(classes) or not self.index.is_labeled:
+            return None
+        unknown = [name for name in own if name not in classes]
+        if unknown:
+            raise DataError(
+                f"data.{self.name} has classes that data.labeled does not have: {', '.join(unknown)}. "
+                f"data.labeled has: {', '.join(classes)}."
+            )
+        return np.array([list(classes).index(name) for name in own], np.int64)
+
+    def _is_object(self) -> NDArray[np.bool_]:
+        """Return which boxes of the index are learnt as objects, bool [M]."""
+        is_object = ~self.index.crowd
+        if self.thresholds is not None:
+            is_object &= self.thresholds.kinds(self.index.labels, self.index.scores) == BoxKind.OBJECT
+        return is_object
+
+
+def is_too_many(bad: int, count: int, max_bad_fraction: float) -> bool:
+    """Say whether ``bad`` of ``count`` things are more than the user allows.
+
+    A single one is always allowed, unless the fraction is 0: one bad image among 22 shall not end a run.
+    """
+    return bad > (max(1, int(max_bad_fraction * count)) if max_bad_fraction > 0 else 0)
+
+
+def refuse_leaks(splits: Mapping[str, Split]) -> None:
+    """Stop if images that judge a model also train it.
+
+    Raises:
+        DataError: With the number of images and the first of them.
+    """
+    for judge in (splits[name] for name in ("val", "test") if name in splits):
+        for trained in (splits[name] for name in ("labeled", "unlabeled", "pseudo") if name in splits):
+            _, shared = common_images(judge.index, trained.index)
+            shared = np.intersect1d(shared, trained.rows)
+            if len(shared):
+                raise DataError(
+                    f"{len(shared)} images of data.{trained.name} are also in data.{judge.name}, such as "
+                    f"{trained.index.name(int(shared[0]))}. A score on images that were trained on says nothing: "
+                    f"leave them out, with data.{trained.name}.list or data.{judge.name}.list."
+                )
+
+
+def class_source(splits: Mapping[str, Split]) -> Split:
+    """Return the set whose classes count: the labelled one, else val or test.
+
+    Raises:
+        ConfigError: If there is none of these.
+    """
+    for name in ("labeled", "val", "test"):
+        if name in splits:
+            return splits[name]
+    advice = "The names of the classes come from there."
+    raise ConfigError.expected("data.labeled.images (or val, or test)", "given", None, advice)
