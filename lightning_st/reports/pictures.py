@@ -16,8 +16,8 @@ PICTURE_COUNT = 24
 BANDS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 """Ends of the score bands; the store keeps no box below the first."""
 
-COLOURS = ("#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#00e0a0", "#ff5a36", "#4d7dff", "#b5e853", "#ff9ed2", "#c9c9c9")
-"""Of the classes, in turn: apart from one another for colour-blind eyes too, and bright, for photographs are dark."""
+COLOURS = ("#ff8c1a", "#1e90ff", "#e0218a", "#00b34d", "#8f4dff", "#e6c800", "#00bcd4", "#ff4b3e", "#9c6b4a", "#b0b0b0")
+"""Of the classes, in turn; the first two are apart for colour-blind eyes too. Captions name the class as well."""
 
 _SIDE = 320
 _MOST_BOXES = 200_000
@@ -209,7 +209,7 @@ def _save(
 
 
 def _rectangle(draw: ImageDraw.ImageDraw, corners: list[float], colour: str, width: int, dash: int) -> None:
-    """Draw the outline of a box, in dashes of ``dash`` pixels or solid for 0, with a dark rim for bright ground."""
+    """Draw the outline of a box, in dashes of ``dash`` pixels or solid for 0; a thick one with a dark rim."""
     left, top, right, bottom = corners
     edges = (
         (left, top, right, top),
@@ -218,7 +218,8 @@ def _rectangle(draw: ImageDraw.ImageDraw, corners: list[float], colour: str, wid
         (left, bottom, left, top),
     )
     pieces = [piece for edge in edges for piece in (_dashes(*edge, dash) if dash else [edge])]
-    for pen, size in (("black", width + 2), (colour, width)):
+    pens = [("black", width + 2), (colour, width)] if width > 2 else [(colour, width)]
+    for pen, size in pens:
         for piece in pieces:
             draw.line(piece, fill=pen, width=size)
 

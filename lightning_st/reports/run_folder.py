@@ -189,8 +189,9 @@ class Run:
 
     @property
     def labels(self) -> Labelling | None:
-        """The newest complete pseudo-labels."""
-        return next((r.labels for r in reversed(self.rounds) if r.labels and r.labels.statistics), None)
+        """The pseudo-labels that this student learnt from; None before they are complete."""
+        labels = self.last_round.labels
+        return labels if labels is not None and labels.statistics else None
 
     @property
     def models(self) -> list[tuple[str, Training]]:
