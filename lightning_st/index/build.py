@@ -81,7 +81,7 @@ def _recognise(sources: Sources) -> str:
     labels = sources.annotations
     if labels is None:
         return "folder" if sources.images.is_dir() else "tar"
-    if labels.is_file() and begins_json(labels):
+    if labels.is_file() and (labels.suffix == ".json" or begins_json(labels)):
         return "coco"
     seen = "a folder" if labels.is_dir() else "a file that is no JSON"
     raise ConfigError(f"{labels}: the annotations are {seen}: cannot tell their format. Known: {', '.join(READERS)}.")

@@ -16,7 +16,7 @@ from lightning_st.errors import AnnotationError
 
 WINDOW = 1 << 20  # characters
 _SPACE = re.compile(r"[ \t\n\r]*")
-_LONGEST_TOKEN = 16  # characters: how near to the end of a window an error can come from the cut alone
+_LONGEST_TOKEN = 16  # characters, strings aside: how near to its end a window can mislead the scanner
 
 
 class JsonStream:
@@ -95,10 +95,10 @@ class JsonStream:
             except JSONDecodeError as error:
                 if self._may_be_cut(error) and self._fill():
                     continue
-                raise self._error(error.msg, error.pos) from error
+                raise self._error(error.msg, len(self.text) if _is_unterminated(error) else error.pos) from error
             except (RecursionError, ValueError) as error:  # lists in lists in lists; an integer of thousands of digits
                 raise self._error(str(error)) from error
-            if end == len(self.text) and self._fill():  # a number could go on
+            if end >= len(self.text) - _LONGEST_TOKEN and self._fill():  # a number could go on
                 continue
             self.start, self.end = self.end, end
             return value
@@ -154,7 +154,7 @@ class JsonStream:
 
     def _may_be_cut(self, error: JSONDecodeError) -> bool:
         """Say whether more text may mend an error: it is near the end of the window, or a string has no end in it."""
-        return error.msg.startswith("Unterminated string") or error.pos >= len(self.text) - _LONGEST_TOKEN
+        return _is_unterminated(error) or error.pos >= len(self.text) - _LONGEST_TOKEN
 
     def _place(self, position: int) -> tuple[int, int]:
         """Return how many whole lines, and characters of the line then begun, come before a position of the window."""
@@ -169,6 +169,10 @@ class JsonStream:
             problem = "the file ends in the middle of the JSON"
         line, column = self._place(position)
         return AnnotationError(self.path, f"no valid JSON: {problem}", record=f"line {line + 1} column {column + 1}")
+
+
+def _is_unterminated(error: JSONDecodeError) -> bool:
+    return error.msg.startswith("Unterminated string")
 
 
 def is_list(value: Any) -> bool:

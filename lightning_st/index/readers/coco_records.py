@@ -2,10 +2,12 @@
 
 import json
 import math
+import mmap
 import re
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,7 +16,7 @@ from lightning_st.index.json_stream import JsonStream, is_list
 
 # A list of numbers and lists, as polygons are: what follows it in a record that the JSON scanner has accepted begins
 # with a quote or a brace, so the last bracket of the run is the one that closes it.
-_POLYGONS = re.compile(r'"segmentation"\s*:\s*(\[[\d\s.,eE+\-\[\]]*\])')
+_POLYGONS = re.compile(r'"segmentation"[ \t\n\r]*:[ \t\n\r]*(\[[0-9 \t\n\r.,eE+\-\[\]]*\])')
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +102,20 @@ class BoxColumns:
         self.scores.append(record.get("score", math.nan))
         self.crowd.append(int(record.get("iscrowd", 0)))
         self.has_scores |= "score" in record
-        self.segmentations.write(segmentation)
-        self.segmentation_ends.append(self.segmentations.tell())
+        start = self.segmentation_ends[-1] if self.segmentation_ends else 0
+        self.segmentation_ends.append(start + self.segmentations.write(segmentation))
+
+    @cached_property
+    def _segmentation_pages(self) -> mmap.mmap | bytes:
+        """The segmentations, when all have been written."""
+        self.segmentations.flush()
+        is_empty = self.segmentations.seek(0, 2) == 0
+        return b"" if is_empty else mmap.mmap(self.segmentations.fileno(), 0, access=mmap.ACCESS_READ)
 
     def segmentation(self, number: int) -> bytes:
-        """Return the JSON of the segmentation of annotation `number`; empty where there is none."""
+        """Return the JSON of the segmentation of annotation `number`, when all are there; empty where it has none."""
         start = self.segmentation_ends[number - 1] if number else 0
-        if start == self.segmentation_ends[number]:
-            return b""
-        self.segmentations.seek(start)
-        return self.segmentations.read(self.segmentation_ends[number] - start)
+        return self._segmentation_pages[start : self.segmentation_ends[number]]
 
 
 @dataclass
@@ -188,9 +194,9 @@ def _segmentation_text(segmentation: Any, stream: JsonStream) -> bytes:
     """Return a segmentation as JSON; polygons as they stand there: writing them anew takes longer than reading them."""
     if not segmentation:
         return b""
-    found = list(_POLYGONS.finditer(stream.text, stream.start, stream.end)) if isinstance(segmentation, list) else []
-    text = found[0][1] if len(found) == 1 else json.dumps(segmentation, separators=(",", ":"))
-    return text.encode()
+    is_alone = stream.text.count('"segmentation"', stream.start, stream.end) == 1
+    found = _POLYGONS.search(stream.text, stream.start, stream.end) if is_alone else None
+    return (found[1] if found else json.dumps(segmentation, separators=(",", ":"))).encode()
 
 
 def _check(path: Path, part: str, number: int, record: Any, fields: tuple[Field, ...]) -> None:
