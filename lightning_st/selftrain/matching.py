@@ -1,8 +1,6 @@
 """What a teacher's boxes are worth: each one matched with the human labels of val, in numpy."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,18 +47,6 @@ class Reliability:
     counts: NDArray[np.int64]
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
-
-    def to_json(self, classes: Sequence[str]) -> dict[str, Any]:
-        """Return plain lists by class name, None for NaN."""
-        by_class = {
-            name: {
-                "counts": self.counts[label].tolist(),
-                "precision": _plain(self.precision[label]),
-                "recall": _plain(self.recall[label]),
-            }
-            for label, name in enumerate(classes)
-        }
-        return {"thresholds": _plain(self.thresholds), "classes": by_class}
 
 
 def match_detections(predictions: AnnotationIndex, truths: AnnotationIndex) -> Matched:
@@ -152,7 +138,3 @@ def _shared_areas(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> ND
 def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
     areas: NDArray[np.float64] = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64).prod(axis=1)
     return areas
-
-
-def _plain(values: NDArray[Any]) -> list[float | None]:
-    return [None if np.isnan(value) else round(float(value), 6) for value in values]

@@ -139,6 +139,3 @@ def test_precision_and_recall_against_the_threshold():
     assert curve.counts.tolist() == [[3, 2, 1], [1, 1, 1]]
     np.testing.assert_allclose(curve.precision, [[2 / 3, 0.5, 1], [1, 1, 1]])
     np.testing.assert_allclose(curve.recall, [[0.5, 0.25, 0.25], [np.nan] * 3])
-    plain = curve.to_json(["cat", "dog"])
-    assert plain["classes"]["cat"]["recall"] == [0.5, 0.25, 0.25]
-    assert plain["classes"]["dog"]["recall"] == [None] * 3
