@@ -1,5 +1,6 @@
 """``lightning_st self_train`` and ``lightning_st pseudo_label``: one recipe file serves both."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ def self_train(words: Sequence[str]) -> None:
     """Run the whole of self-training and write its report."""
     parser = recipe_parser("self_train", "Train a teacher, label with it, train a student on both; then report.")
     config = parse(parser, words)
+    _speak()
     output = Path(config["output"])
     run_self_train(read_recipe(config), output, restart=config["restart"])
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
@@ -44,6 +46,7 @@ def pseudo_label(words: Sequence[str]) -> None:
     parser = recipe_parser("pseudo_label", about)
     parser.add_argument("--checkpoint", type=str, required=True, help="a checkpoint of a teacher or a student")
     config = parse(parser, words)
+    _speak()
     run_pseudo_label(read_recipe(config), Path(config["checkpoint"]), Path(config["output"]), restart=config["restart"])
 
 
@@ -66,6 +69,17 @@ def recipe_parser(command: str, about: str) -> ArgumentParser:
     parser.add_class_arguments(PseudoLabelSettings, "pseudo_label", instantiate=False)
     parser.add_class_arguments(Trainer, "trainer", skip=set(OWNED_KEYS), instantiate=False)
     return parser
+
+
+def _speak() -> None:
+    """Show what the stages say; leave out what Lightning says each time that a Trainer is made."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    log = logging.getLogger("lightning_st")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
 
 
 def _add_train_settings(parser: ArgumentParser, name: str) -> None:

@@ -24,7 +24,7 @@ def evaluate(
     splits, images = {}, {}
     for split, run in runs.items():
         if data.has(split):
-            run(module, datamodule=data, verbose=False)
+            run(module, datamodule=data, verbose=False, weights_only=True)
             splits[split] = dict(module.evaluation)
             images[split] = data.image_count(split)
     if trainer.is_global_zero:

@@ -147,11 +147,12 @@ def begin(folder: Path, stage: str, inputs: Mapping[str, Any], action: Action) -
 
 
 def complete(folder: Path, **facts: Any) -> None:
-    """Mark a stage as complete, with what it found; the seconds of an earlier try that was cut are not counted."""
+    """Mark a stage as complete, with what it found and the seconds that it took since it last began."""
     record = read_manifest(folder)
     assert record is not None, f"{folder} has no manifest: begin() comes first"
-    seconds = round(time.time() - record.pop("began", time.time()), 1)
-    write_json(folder / FILE_NAME, {**record, **facts, "state": "complete", "seconds": seconds})
+    if "began" in record:
+        record["seconds"] = round(time.time() - record.pop("began"), 1)
+    write_json(folder / FILE_NAME, {**record, **facts, "state": "complete"})
 
 
 def library_versions() -> dict[str, str]:

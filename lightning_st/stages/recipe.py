@@ -79,7 +79,7 @@ class TrainSettings:
     @property
     def validation_interval(self) -> int:
         """Steps between two validations."""
-        return self.validate_every or max(1, self.max_steps // 10)
+        return min(self.validate_every or max(1, self.max_steps // 10), self.max_steps)
 
 
 @dataclass

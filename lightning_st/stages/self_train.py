@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError, StageError
+from lightning_st.modules import checkpoint_fingerprint
 from lightning_st.stages.manifest import SCHEMA, library_versions, read_manifest, write_json
 from lightning_st.stages.pseudo_label import label_images
 from lightning_st.stages.recipe import Recipe, TrainSettings
@@ -56,22 +57,38 @@ def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: 
     teacher_settings = TrainSettings.read(recipe.teacher, "teacher")
     student_settings = TrainSettings.read(recipe.student, "student")
     teacher = run_training(Training(recipe, run / "round_0" / "teacher", "teacher", teacher_settings), restart)
-    for round_number in range(recipe.rounds):
-        teacher = _round(recipe, run / f"round_{round_number}", teacher, student_settings, restart)
+    newest = teacher
+    for number in range(recipe.rounds):
+        newest = _round(recipe, run / f"round_{number}", newest, number, student_settings, restart)
     if recipe.control:
-        both = teacher_settings.max_steps + recipe.rounds * student_settings.max_steps
-        settings = replace(teacher_settings, max_steps=both, validate_every=None)
-        run_training(Training(recipe, run / "control", "control", settings), restart)
+        run_training(_control(recipe, run / "control", teacher, teacher_settings, student_settings), restart)
     _write_run(run, recipe, data, "complete")
-    return teacher
+    return newest
 
 
-def _round(recipe: Recipe, folder: Path, teacher: Path, settings: TrainSettings, restart: bool) -> Path:
+def _control(
+    recipe: Recipe, folder: Path, teacher: Path, teacher_settings: TrainSettings, settings: TrainSettings
+) -> Training:
+    """Return the training that a student has to beat: as long as teacher and students together, on the labels alone.
+
+    Where the students start from their teacher it goes on from the teacher too; else it takes all the steps itself.
+    """
+    steps = recipe.rounds * settings.max_steps
+    if settings.init != "teacher":
+        steps += teacher_settings.max_steps
+    start = student_start(settings, teacher, same_model=settings.model is None)
+    parents = {"init": checkpoint_fingerprint(teacher) if settings.init == "teacher" else settings.init}
+    settings = replace(settings, max_steps=steps)
+    return Training(recipe, folder, "control", settings, parents=parents, init_checkpoint=start)
+
+
+def _round(recipe: Recipe, folder: Path, teacher: Path, number: int, settings: TrainSettings, restart: bool) -> Path:
     """Label with ``teacher``, train a student, and return its checkpoint."""
     store = folder / "pseudo_labels"
-    manifest = label_images(recipe, teacher, store, restart)
+    teachers_model = recipe.model if number == 0 else settings.model or recipe.model
+    manifest = label_images(recipe, teacher, store, teachers_model, restart)
     _refuse_empty_labels(manifest, store)
-    start = student_start(settings, teacher, same_model=settings.model is None)
+    start = student_start(settings, teacher, same_model=number > 0 or settings.model is None)
     parents = {
         "pseudo_labels": manifest["fingerprint"],
         "thresholds": manifest["thresholds"],

@@ -8,11 +8,11 @@ from typing import Any
 
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
 from lightning_st.modules import StudentModule, TaskModule, TeacherModule, checkpoint_fingerprint
+from lightning_st.stages.announce import announce
 from lightning_st.stages.evaluate import evaluate, is_better
 from lightning_st.stages.manifest import Action, begin, complete, decide
 from lightning_st.stages.recipe import Recipe, TrainSettings, build, build_factory
@@ -31,7 +31,7 @@ class Training:
     Attributes:
         recipe: The run's recipe.
         folder: The stage's folder.
-        role: "teacher", "student" or "control".
+        role: "teacher", "student", or "control": a student that gets no pseudo-labels.
         settings: The stage's own settings.
         pseudo_labels: The student's store.
         parents: Facts about earlier stages that this one depends on, for the manifest.
@@ -71,7 +71,7 @@ class Training:
         """Return the LightningModule, its weights drawn from the run's seed or taken from ``init_checkpoint``."""
         seed_everything(self.recipe.seed, verbose=False)
         arguments = build(self.settings.module)
-        if self.role != "student":
+        if self.role == "teacher":
             return TeacherModule(build_factory(self.model_spec), classes, **arguments)
         init = None if self.init_checkpoint is None else str(self.init_checkpoint)
         return StudentModule(build_factory(self.model_spec), classes, init=init, **arguments)
@@ -88,7 +88,7 @@ def run_training(training: Training, restart: bool = False) -> Path:
     inputs = training.inputs(data)
     action = decide(folder, inputs, restart)
     if action is Action.SKIP:
-        rank_zero_info(f"{folder}: complete, nothing to do.")
+        announce(f"{folder}: complete, nothing to do.")
         return chosen_checkpoint(folder)
 
     module = training.make_module(data.classes)
@@ -98,9 +98,8 @@ def run_training(training: Training, restart: bool = False) -> Path:
         begin(folder, training.role, inputs, action)
     last = folder / "checkpoints" / "last.ckpt"
     resume_from = last if action is Action.RESUME and last.exists() else None
-    rank_zero_info(_announcement(training, data, resume_from))
+    announce(_announcement(training, data, resume_from))
     trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
-    trainer.save_checkpoint(last)
     if monitor is not None:
         _consider_last(trainer, module, data, last)
     chosen = chosen_checkpoint(folder)
@@ -161,7 +160,7 @@ def student_start(settings: TrainSettings, teacher: Path, same_model: bool) -> P
 def _consider_last(trainer: Any, module: TaskModule, data: SelfTrainingDataModule, last: Path) -> None:
     """Make the end of the training the best checkpoint if it is: the last validation need not fall on the last step."""
     best = next(c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor is not None)
-    trainer.validate(module, datamodule=data, verbose=False)
+    trainer.validate(module, datamodule=data, verbose=False, weights_only=True)
     score = module.evaluation[module.primary_metric]
     destination = last.with_name("best.ckpt")
     if trainer.is_global_zero and (is_better(score, best.best_model_score) or not destination.exists()):

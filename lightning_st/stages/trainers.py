@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
 
 from lightning_st.modules import WeightEMA
@@ -54,6 +54,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         os.replace(beside, path)
 
 
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the newest state, also that of the very last step, which no interval need fall on."""
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the end of the training."""
+        super().on_train_end(trainer, pl_module)
+        trainer.save_checkpoint(Path(str(self.dirpath)) / f"{self.filename}.ckpt")
+
+
 def training_trainer(options: Mapping[str, Any], settings: TrainSettings, folder: Path, monitor: str | None) -> Trainer:
     """Return the Trainer of a stage that trains.
 
@@ -66,20 +75,20 @@ def training_trainer(options: Mapping[str, Any], settings: TrainSettings, folder
         folder: The stage's folder.
         monitor: The metric that decides which checkpoint is best, such as "val/AP"; None without a val split.
     """
-    built = build(dict(options))
+    built = _build_given(options)
     callbacks = [*_as_list(built.pop("callbacks", None)), *_checkpoints(settings, folder, monitor)]
     if settings.ema_decay is not None:
         callbacks.append(WeightEMA(decay=settings.ema_decay))
     loggers = [MetricsCsv(folder / "metrics.csv"), *_as_list(built.pop("logger", None))]
-    interval = min(settings.validation_interval, settings.max_steps)
+    built.setdefault("log_every_n_steps", max(1, min(50, settings.max_steps // 100)))
     return Trainer(
-        **{"log_every_n_steps": max(1, min(50, settings.max_steps // 20))} | _with_plugins(built),
+        **_with_plugins(built),
         logger=loggers,
         callbacks=_with_quiet_bar(callbacks, built, settings.max_steps),
         max_steps=settings.max_steps,
         max_epochs=-1,
         check_val_every_n_epoch=None,
-        val_check_interval=interval * (built.get("accumulate_grad_batches") or 1),
+        val_check_interval=settings.validation_interval * built.get("accumulate_grad_batches", 1),
         default_root_dir=folder,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
@@ -88,7 +97,7 @@ def training_trainer(options: Mapping[str, Any], settings: TrainSettings, folder
 
 def inference_trainer(options: Mapping[str, Any], folder: Path, extra: Callback | None = None) -> Trainer:
     """Return the Trainer of evaluation and labelling: ``options`` that name the machine, no logs, no checkpoints."""
-    built = build({key: value for key, value in options.items() if key in _MACHINE_KEYS})
+    built = _build_given({key: value for key, value in options.items() if key in _MACHINE_KEYS})
     bars = [callback for callback in _as_list(built.pop("callbacks", None)) if isinstance(callback, ProgressBar)]
     callbacks: list[Callback] = [*bars, *([extra] if extra else [])]
     return Trainer(
@@ -103,11 +112,17 @@ def inference_trainer(options: Mapping[str, Any], folder: Path, extra: Callback 
 
 
 def _checkpoints(settings: TrainSettings, folder: Path, monitor: str | None) -> list[Callback]:
-    where = {"dirpath": folder / "checkpoints", "enable_version_counter": False, "auto_insert_metric_name": False}
-    last = ModelCheckpoint(**where, filename="last", every_n_train_steps=settings.validation_interval)
+    checkpoints = folder / "checkpoints"
+    interval = settings.validation_interval
+    last = LastCheckpoint(checkpoints, "last", every_n_train_steps=interval, enable_version_counter=False)
     if monitor is None:
         return [last]
-    return [last, ModelCheckpoint(**where, filename="best", monitor=monitor, mode="max")]
+    return [last, ModelCheckpoint(checkpoints, "best", monitor=monitor, mode="max", enable_version_counter=False)]
+
+
+def _build_given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Build what ``options`` give; a command line names what it does not give as None."""
+    return {key: build(value) for key, value in options.items() if value is not None}
 
 
 def _with_plugins(built: dict[str, Any]) -> dict[str, Any]:

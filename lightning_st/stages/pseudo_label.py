@@ -1,0 +1,239 @@
+"""The stage in which a teacher labels: predictions in shards, then the thresholds that its confidence rule finds.
+
+The teacher is in evaluation mode and sees clean images. The store keeps every box down to the model's own score floor,
+so that another rule or threshold needs no new labelling. Where there is a val split the teacher labels that too: what
+its boxes are worth there is what a calibrated rule, and the report, go by.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lightning_st.data import SelfTrainingDataModule
+from lightning_st.errors import ConfigError
+from lightning_st.index import AnnotationIndex
+from lightning_st.modules import TeacherModule, checkpoint_fingerprint, load_weights, read_checkpoint
+from lightning_st.selftrain import (
+    CalibratedThresholds,
+    ConfidenceRule,
+    HardThreshold,
+    ImageLabels,
+    Matched,
+    PseudoLabels,
+    PseudoLabelWriter,
+    job_fingerprint,
+    match_detections,
+    precision_recall_by_threshold,
+)
+from lightning_st.stages.announce import announce
+from lightning_st.stages.manifest import Action, begin, complete, decide, plain, read_manifest
+from lightning_st.stages.recipe import PseudoLabelSettings, Recipe, build_factory
+from lightning_st.stages.train import make_data
+from lightning_st.stages.trainers import inference_trainer
+from lightning_st.types import EvalBatch, Prediction, ScoreThresholds
+
+RULES: dict[str, type[Any]] = {"hard": HardThreshold, "calibrated": CalibratedThresholds}
+"""The confidence rules that a recipe may name; any other by its class path."""
+
+VAL_FOLDER = "val"
+"""Where a store keeps the teacher's predictions on the val images."""
+
+
+def pseudo_label(
+    recipe: Recipe | Mapping[str, Any], checkpoint: Path | str, output: Path | str, restart: bool = False
+) -> PseudoLabels:
+    """Label the unlabelled images with a checkpoint, or go on with a labelling that was cut.
+
+    Args:
+        recipe: Its ``data``, ``model``, ``pseudo_label`` and ``trainer`` are used.
+        checkpoint: Of a teacher or a student.
+        output: The store's folder.
+        restart: Label anew where the inputs have changed, instead of refusing.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be read, or is of other classes or another model.
+        StageError: If the store was made from other inputs.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe(**recipe)
+    label_images(recipe, Path(checkpoint), Path(output), recipe.model, restart)
+    return PseudoLabels.open(output)
+
+
+def label_images(
+    recipe: Recipe, checkpoint: Path, folder: Path, model: Mapping[str, Any], restart: bool = False
+) -> dict[str, Any]:
+    """Label the unlabelled images with ``checkpoint``, whose task ``model`` names, and return the store's manifest."""
+    settings = recipe.labelling()
+    rule = make_rule(settings)
+    about = read_checkpoint(checkpoint)["lightning_st"]
+    data = make_data(recipe)
+    if not data.has("unlabeled"):
+        raise ConfigError("There is nothing to label: give data.unlabeled.images, a folder or tar of images.")
+    if rule.needs_validation and not data.has("val"):
+        advice = "Give data.val.images and data.val.annotations to calibrate on, or --pseudo_label.score_threshold."
+        raise ConfigError(f"The rule {type(rule).__name__} measures precision on labelled val images. {advice}")
+    inputs = _inputs(recipe, checkpoint, data, model)
+    action = decide(folder, inputs, restart)
+    spec = _rule_spec(rule)
+    if action is Action.SKIP and (found := read_manifest(folder)) is not None and found["rule"] == spec:
+        announce(f"{folder}: complete, nothing to do.")
+        return found
+
+    module = TeacherModule(build_factory(model), about["classes"])
+    load_weights(module, checkpoint)
+    module.flip_when_predicting = settings.flip
+    trainer = inference_trainer(recipe.trainer, folder)
+    if action is not Action.SKIP:
+        if trainer.is_global_zero:
+            begin(folder, "pseudo_labels", inputs, action)
+        job = job_fingerprint(**plain(inputs))
+        for split, store in (("unlabeled", folder), ("val", folder / VAL_FOLDER)):
+            if data.has(split):
+                _label_split(recipe, module, data, split, store, job)
+    if trainer.is_global_zero:
+        facts = _facts(folder, rule, data, about["classes"])
+        teacher = {"checkpoint": str(checkpoint), "fingerprint": inputs["teacher"]}
+        complete(
+            folder, **facts, rule=spec, teacher=teacher, classes=about["classes"], bad_images=sorted(data.bad_images)
+        )
+    trainer.strategy.barrier()
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    return manifest
+
+
+def make_rule(settings: PseudoLabelSettings) -> ConfidenceRule:
+    """Return the confidence rule that ``settings`` ask for.
+
+    Raises:
+        ConfigError: If the rule's name is unknown, or its arguments are wrong.
+    """
+    if settings.score_threshold is not None:
+        return HardThreshold(settings.score_threshold)
+    if not isinstance(settings.rule, str):
+        rule: ConfidenceRule = build_factory(settings.rule)()
+        return rule
+    if settings.rule not in RULES:
+        raise ConfigError.unknown_choice("pseudo_label.rule", settings.rule, RULES)
+    named: ConfidenceRule = RULES[settings.rule]()
+    return named
+
+
+class ShardWriting(Callback):
+    """Writes each shard as soon as the last of its images is predicted; memory stays that of one shard."""
+
+    def __init__(self, writer: PseudoLabelWriter, numbers: Sequence[int]) -> None:
+        """Expect the images of shards ``numbers``, one after the other."""
+        self.writer = writer
+        self._expected = deque((number, len(writer.shard_rows(number))) for number in numbers)
+        self._seen = 0
+        self._found: list[ImageLabels] = []
+        self._unreadable: list[str] = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: EvalBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take the predictions of a batch."""
+        self._unreadable += batch["bad_images"]
+        sizes = batch["sizes"].tolist()
+        for row, prediction, (height, width) in zip(batch["rows"].tolist(), outputs, sizes, strict=True):
+            if prediction is not None:
+                self._found.append(_image_labels(row, height, width, prediction))
+            self._seen += 1
+            if self._seen == self._expected[0][1]:
+                self._write()
+
+    def _write(self) -> None:
+        number, _ = self._expected.popleft()
+        self.writer.write_shard(number, self._found, self._unreadable)
+        self._seen, self._found, self._unreadable = 0, [], []
+
+
+def _label_split(
+    recipe: Recipe,
+    module: TeacherModule,
+    data: SelfTrainingDataModule,
+    split: str,
+    store: Path,
+    job: str,
+) -> None:
+    """Predict all images of ``split`` that no finished shard holds yet, on every rank its own shards, and merge."""
+    size = recipe.labelling().shard_size
+    writer = PseudoLabelWriter(store, data.index(split), module.classes, f"{job}-{split}", size, data.rows(split))
+    machine = inference_trainer(recipe.trainer, store)
+    missing = writer.missing_shards(machine.global_rank, machine.world_size)
+    rows = np.concatenate([np.zeros(0, np.int64), *(writer.shard_rows(number) for number in missing)])
+    announce(f"{store}: {len(rows)} {split} images to label in {len(missing)} shards.")
+    if writer.missing_shards():  # on any rank: all of them take part, or none
+        data.predict_on(split, rows)
+        trainer = inference_trainer(recipe.trainer, store, ShardWriting(writer, missing))
+        trainer.predict(module, datamodule=data, return_predictions=False, weights_only=True)
+    machine.strategy.barrier()
+    if machine.is_global_zero:
+        writer.merge()
+    machine.strategy.barrier()
+
+
+def _image_labels(row: int, height: int, width: int, prediction: Prediction) -> ImageLabels:
+    boxes, labels, scores = (prediction[key].float().cpu().numpy() for key in ("boxes", "labels", "scores"))
+    return ImageLabels(row, width, height, boxes, labels.astype(np.int64), scores)
+
+
+def _inputs(recipe: Recipe, checkpoint: Path, data: SelfTrainingDataModule, model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all that the boxes of the store follow from; the rule and its thresholds come after them."""
+    fingerprints = data.fingerprints()
+    return {
+        "teacher": checkpoint_fingerprint(checkpoint),
+        "model": model,
+        "data": {"image_size": recipe.data.get("image_size")},
+        "trainer": {"precision": recipe.trainer.get("precision")},
+        "pseudo_label": {"flip": recipe.labelling().flip},
+        "fingerprints": {split: fingerprints.get(split) for split in ("unlabeled", "val")},
+    }
+
+
+def _facts(folder: Path, rule: ConfidenceRule, data: SelfTrainingDataModule, classes: Sequence[str]) -> dict[str, Any]:
+    """Find the thresholds and count what they keep."""
+    labels = AnnotationIndex.open(folder / "labels.index")
+    matched = None
+    if data.has("val"):
+        matched = match_detections(AnnotationIndex.open(folder / VAL_FOLDER / "labels.index"), data.index("val"))
+    thresholds = rule(len(classes), matched)
+    store = PseudoLabels(labels, {"thresholds": thresholds.to_json()})
+    facts: dict[str, Any] = {
+        "thresholds": thresholds.to_json(),
+        "statistics": store.statistics(),
+        "fingerprint": labels.fingerprint,
+    }
+    if matched is not None:
+        facts["calibration"] = _calibration(matched, thresholds, classes)
+    return facts
+
+
+def _calibration(matched: Matched, thresholds: ScoreThresholds, classes: Sequence[str]) -> dict[str, Any]:
+    """Return precision and recall against threshold by class, as the report draws them."""
+    curves = precision_recall_by_threshold(matched)
+    return {
+        name: {
+            "thresholds": curves.thresholds.tolist(),
+            "precision": curves.precision[label].tolist(),
+            "recall": curves.recall[label].tolist(),
+        }
+        for label, name in enumerate(classes)
+    }
+
+
+def _rule_spec(rule: ConfidenceRule) -> dict[str, Any]:
+    path = f"{type(rule).__module__}.{type(rule).__qualname__}"
+    arguments: dict[str, Any] = plain(vars(rule))
+    return {"class_path": path, "init_args": arguments}
