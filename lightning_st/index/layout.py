@@ -49,7 +49,8 @@ BOX_RECORD = np.dtype(
         ("scores", "<f4"),
         ("areas", "<f4"),  # square pixels
         ("segmentation_offsets", "<i8"),  # into `segmentations`
-    ]
+    ],
+    align=True,  # numpy is many times slower on fields that are not
 )
 BYTES = np.dtype("u1")
 COLUMNS: dict[str, np.dtype[Any]] = {

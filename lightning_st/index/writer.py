@@ -224,7 +224,7 @@ class IndexWriter:
         if not self._is_labeled:
             raise ValueError(f"Expected no boxes in an index of images without labels, got some for {name!r}.")
         labels = records["labels"]
-        if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.classes)):
+        if len(labels) and labels.view("u4").max() >= len(self.classes):  # a negative one is very large here
             raise ValueError(f"Expected labels of {name!r} from 0 to {len(self.classes) - 1}, got {labels.tolist()}.")
         records["segmentation_offsets"] += self._byte_counts["segmentations"]
         self._write("segmentations", texts)
@@ -309,8 +309,7 @@ def pack_boxes(
         ValueError: If the arrays differ in length.
     """
     corners = np.asarray(boxes, np.float32).reshape(-1, 4)
-    texts = [text or b"" for text in segmentations] if segmentations is not None else [b""] * len(corners)
-    given = {"labels": labels, "crowd": crowd, "scores": scores, "areas": areas, "segmentations": texts}
+    given = {"labels": labels, "crowd": crowd, "scores": scores, "areas": areas, "segmentations": segmentations}
     lengths = {name: len(values) for name, values in given.items() if values is not None}  # type: ignore[arg-type]
     if any(length != len(corners) for length in lengths.values()):
         raise ValueError(f"Expected as many of each as there are boxes ({len(corners)}), got {lengths}.")
@@ -320,7 +319,8 @@ def pack_boxes(
     records["crowd"] = False if crowd is None else crowd
     records["scores"] = 1 if scores is None else scores
     records["areas"] = box_areas(corners) if areas is None else areas
-    records["segmentation_offsets"] = np.cumsum([len(text) for text in texts])
+    texts = [text or b"" for text in segmentations or ()]
+    records["segmentation_offsets"] = np.cumsum([len(text) for text in texts]) if texts else 0
     return records, b"".join(texts)
 
 
