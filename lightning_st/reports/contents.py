@@ -193,7 +193,7 @@ def _skipped(run: Run) -> Iterator[Skipped]:
             yield Skipped(f"{source}: {counted(len(new), 'image')} could not be read", len(new), new[:_MOST_LINES])
     for split, counts in run.data.items():
         for kind, problem in counts.get("problems", {}).items():
-            title = f"data.{split}: {problem['count']} boxes: {kind.replace('_', ' ')}"
+            title = f"data.{split}, boxes that are not as they should be: {kind.replace('_', ' ')}: {problem['count']}"
             yield Skipped(title, problem["count"], problem["examples"])
 
 

@@ -79,6 +79,11 @@ def test_a_whole_run_has_every_section(whole_run):
     assert all(page.alts)
     assert "resnet10t" in page.text
     assert "16 min 42 s" in page.text
+    assert "| test | student - teacher | +0.021 | +0.021 | +0.021 | - |" in text
+    assert "| test | student - control | +0.004 | +0.004 | +0.004 | - |" in text
+    assert "| disc | 44 |" in text
+    assert "| human labels | 22 | 22 | 188 | 8.5 |" in text
+    assert "| control | complete | checkpoints/best.ckpt | ema | 3,200 | 8 min 10 s |" in text
     assert {len(row) for table in tables(text) for row in table if table[0][0].strip() == "split"} == {9}
 
 
@@ -220,6 +225,15 @@ def test_what_was_skipped_is_counted_once_and_listed(tmp_path):
     assert "round_0/student: 1 image could not be read" in text
 
 
+def test_boxes_that_were_left_out_are_named(tmp_path):
+    problems = {"no_area": {"count": 12, "examples": ["labels.json: annotations[3]: width 0"]}}
+    data = {"labeled": {"images": 22, "labels": 188, "problems": problems}, "test": {"images": 73}}
+    page, text = report(fake_runs.make_run(tmp_path / "run", image_count=2, data=data))
+    assert "data.labeled, boxes that are not as they should be: no area: 12" in page.text
+    assert "and 11 more" in page.text
+    assert "annotations\\[3\\]: width 0" in text
+
+
 def test_a_run_without_any_pseudo_label_is_shown(tmp_path):
     run = fake_runs.make_run(tmp_path / "run", student=None, image_count=2)
     path = run / "round_0" / "pseudo_labels" / "manifest.json"
@@ -228,8 +242,8 @@ def test_a_run_without_any_pseudo_label_is_shown(tmp_path):
     manifest["statistics"] |= {"images_with_labels": 0, "labels": 0, "unsure": 0, "mean_score": None}
     manifest["statistics"] |= {"labels_by_class": {"square": 0, "disc": 0}, "labels_per_image": [2] + [0] * 50}
     path.write_text(json.dumps(manifest))
-    page, text = report(run)
-    assert "never" in page.text
+    _, text = report(run)
+    assert "| square | 144 | 77% | 0 | - | never | - | - | - |" in text
     assert "| pseudo-labels | 2 | 0 | 0 | 0.0 | 0 | - |" in text
 
 
