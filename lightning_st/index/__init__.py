@@ -5,6 +5,7 @@ format is one function in a module of its own in `readers/`, named in the dict `
 """
 
 from lightning_st.index.build import build_index
+from lightning_st.index.cache import default_cache_folder
 from lightning_st.index.export import export_coco
 from lightning_st.index.readers import READERS
 from lightning_st.index.subset import common_images, nested_subset
@@ -19,6 +20,7 @@ __all__ = [
     "IndexWriter",
     "build_index",
     "common_images",
+    "default_cache_folder",
     "export_coco",
     "merge_indexes",
     "nested_subset",

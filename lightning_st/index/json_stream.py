@@ -70,7 +70,7 @@ class JsonStream:
             advice = "Detection results are no annotations." if found == "a list" else ""
             raise AnnotationError(self.path, f"expected a JSON object, found {found}", advice=advice)
         self.end += 1
-        separator = "}" if self._peek() == "}" else ","
+        separator = self._take("}") if self._peek() == "}" else ","
         while separator == ",":
             key = self._string()
             self._take(":")
@@ -82,7 +82,6 @@ class JsonStream:
             else:
                 yield key, self.value()
             separator = self._take(",}")
-        self.end += separator == "}" and self._peek() == "}"
         if self._peek():
             raise self._error("more text after the end of the object")
 
@@ -113,9 +112,7 @@ class JsonStream:
     def _elements(self) -> Iterator[Any]:
         """Read a list, element by element."""
         self._take("[")
-        separator = "]" if self._peek() == "]" else ","
-        if separator == "]":
-            self.end += 1
+        separator = self._take("]") if self._peek() == "]" else ","
         while separator == ",":
             yield self.value()
             separator = self._take(",]")

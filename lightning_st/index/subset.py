@@ -1,12 +1,14 @@
 """Parts of an index: nested random subsets, and the images that stand in two of them."""
 
 import os
+from collections.abc import Iterator
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_st.errors import ConfigError
+from lightning_st.index.layout import rows_in_chunks
 from lightning_st.index.names import encode_name
 from lightning_st.index.table import AnnotationIndex
 
@@ -52,23 +54,38 @@ def common_images(first: AnnotationIndex, second: AnnotationIndex) -> tuple[NDAr
 
 def _identities(index: AnnotationIndex) -> NDArray[np.bytes_]:
     """Return 16 bytes for each image that tell it from every other, wherever its index stands; S16 [N]."""
-    folders: dict[str, str] = {}
+    folders: dict[str, tuple[str, frozenset[str]]] = {}
 
     def real_path(path: str) -> str:
-        """Return `path` without links; the folders on the way are looked at once each."""
+        """Return `path` without links; each folder is read once, because asking after every file takes far longer."""
         folder, name = os.path.split(path)
         if folder not in folders:
-            folders[folder] = os.path.realpath(folder)
-        path = os.path.join(folders[folder], name)
-        return os.path.realpath(path) if os.path.islink(path) else path
+            folders[folder] = os.path.realpath(folder), _links_in(folder)
+        real_folder, links = folders[folder]
+        return os.path.realpath(path) if name in links else os.path.join(real_folder, name)
 
-    def identity(row: int) -> bytes:
-        record = index.image(row)
-        place = encode_name(f"{real_path(record.path)}:{record.offset}")
+    def digest(path: str, offset: int) -> bytes:
         # The last byte is not zero: numpy would take zeros at the end of a string for padding.
-        return blake2b(place, digest_size=15).digest() + b"\1"
+        return blake2b(encode_name(f"{real_path(path)}:{offset}"), digest_size=15).digest() + b"\1"
 
-    return np.fromiter((identity(row) for row in range(len(index))), "S16", len(index))
+    return np.fromiter((digest(path, offset) for path, offset in _places(index)), "S16", len(index))
+
+
+def _places(index: AnnotationIndex) -> Iterator[tuple[str, int]]:
+    """Yield the path and offset of every image; millions of `ImageRecord` would take twice as long."""
+    for rows in rows_in_chunks(len(index)):
+        columns = [index.columns[name][rows].tolist() for name in ("containers", "offsets", "lengths")]
+        for row, container, offset, length in zip(range(rows.start, rows.stop), *columns, strict=True):
+            folder = index.containers[container]
+            yield os.path.join(folder, index.name(row)) if length < 0 else folder, offset
+
+
+def _links_in(folder: str) -> frozenset[str]:
+    """Return the names in a folder that are links; none where there is no such folder."""
+    if not os.path.isdir(folder):
+        return frozenset()
+    with os.scandir(folder) as entries:
+        return frozenset(entry.name for entry in entries if entry.is_symlink())
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

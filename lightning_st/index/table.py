@@ -85,6 +85,9 @@ class AnnotationIndex:
         crowd: bool [M].
         scores: float32 [M], 0-1.
         areas: float32 [M], square pixels.
+        containers: Folders and archives that hold images; absolute, in the order that the column `containers` counts.
+        columns: All columns of the file by name (`layout.COLUMNS`), for code that works on all rows at once.
+        header: The file's header.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """An index is built once, by one process, and never half."""
 
+import io
 import logging
 import multiprocessing
 import os
@@ -35,6 +36,16 @@ def test_an_index_is_built_once(coco, tmp_path, monkeypatch):
 def test_another_folder_may_keep_it(coco, tmp_path):
     index = build_index(*coco, cache_folder=tmp_path / "made" / "here")
     assert cached(tmp_path / "made" / "here") == [index.path]
+
+
+def test_a_bar_shows_on_a_terminal_only(coco, tmp_path, monkeypatch):
+    for is_terminal, shown in ((True, True), (True, False), (False, True)):
+        terminal = io.StringIO()
+        terminal.isatty = lambda value=is_terminal: value
+        with monkeypatch.context() as context:
+            context.setattr("sys.stderr", terminal)
+            build_index(*coco, cache_folder=tmp_path / f"{is_terminal} {shown}", progress=shown)
+        assert ("Indexing" in terminal.getvalue()) == (is_terminal and shown)
 
 
 def change_annotations(images, annotations):

@@ -195,6 +195,8 @@ REFUSALS = {
     "cut": (json.dumps(content())[:-30], r"line 1 column \d+: no valid JSON: the file ends in the middle"),
     "cut in a string": ('{\n\n"images": [{"file_na', r"line 3 column \d+: no valid JSON: the file ends in the middle"),
     "text behind": (json.dumps(content()) + "\n x", "line 2 column 2: no valid JSON: more text after the end"),
+    "brace behind": (json.dumps(content()) + "}", r"line 1 column \d+: no valid JSON: more text after the end"),
+    "empty object": ("{}", "the list 'annotations' is missing"),
     "key without quotes": ("{images: []}", "expected a key in double quotes"),
     "colon missing": ('{"images" []}', "expected ':'"),
     "comma missing": ('{"images": [] "annotations": []}', "expected ',' or '}'"),
