@@ -20,8 +20,8 @@ Map = NDArray[np.float64]
 PixelScale = tuple[float, float]
 """(x, y): pixels of the decoded image for each pixel of the original one; below 1 where the decoder made it smaller."""
 
-GREY = (128, 128, 128)
-"""The colour of what an operation uncovers or hides (paper.md, 2.2)."""
+GREY_LEVEL = 128
+"""Of all channels, where an operation uncovers or hides something (paper.md, 2.2)."""
 
 BORDER_FRACTION = 0.05
 """Of a side of the image: how wide a box becomes that has moved out of it, at the border (paper.md, 2.2)."""
@@ -58,7 +58,7 @@ def move(sample: Sample, place: Map) -> Sample:
     """Move an image with its boxes and its mask; no box is removed, those that leave the image stay at its border."""
     mask = None if sample.mask is None else move_pixels(sample.mask, place, MASK_PADDING)
     boxes = move_boxes(sample.boxes, place, *sample.image.shape[:2])
-    return replace(sample, image=move_pixels(sample.image, place, GREY), mask=mask, boxes=boxes)
+    return replace(sample, image=move_pixels(sample.image, place, (GREY_LEVEL,) * 3), mask=mask, boxes=boxes)
 
 
 def move_pixels(image: NDArray[np.uint8], place: Map, colour: tuple[int, ...]) -> NDArray[np.uint8]:

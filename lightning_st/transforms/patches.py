@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_st.transforms.affine import GREY, PixelScale
+from lightning_st.transforms.affine import GREY_LEVEL, PixelScale
 from lightning_st.types import BoxKind, Sample
 
 Apply = Callable[[Sample, float, int, PixelScale], Sample]
@@ -78,7 +78,7 @@ def _grey_out(
     left, top, right, bottom = within
     x, y = int(generator.integers(left, right)), int(generator.integers(top, bottom))
     image = sample.image.copy()
-    image[max(0, y - half_height) : y + half_height, max(0, x - half_width) : x + half_width] = GREY
+    image[max(0, y - half_height) : y + half_height, max(0, x - half_width) : x + half_width] = GREY_LEVEL
     return replace(sample, image=image)
 
 

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from rectangles import draw_sample, extent, find_in_image, noise_sample
 
 from lightning_st.transforms import affine
-from lightning_st.transforms.affine import GREY, move, move_boxes, move_pixels
+from lightning_st.transforms.affine import GREY_LEVEL, move, move_boxes, move_pixels
 
 AT_FULL_SIZE = (1.0, 1.0)
+GREY = (GREY_LEVEL,) * 3
 
 
 def maps(height, width):
