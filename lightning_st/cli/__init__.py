@@ -44,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         return _run(words[0], words[1:])
-    except LightningSTError as error:
-        if debug:
+    except (LightningSTError, OSError) as error:
+        if debug or (isinstance(error, OSError) and error.strerror is None):
             raise
-        print(f"lightning_st: {error}", file=sys.stderr)
+        print(f"lightning_st: {_sentence(error, words[0])}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("lightning_st: interrupted; the same command goes on where it was.", file=sys.stderr)
@@ -62,6 +62,13 @@ def _run(command: str, words: list[str]) -> int:
     run = getattr(import_module(f"lightning_st.cli.{module}"), function)
     run([command, *words] if command in _LIGHTNING else words)
     return 0
+
+
+def _sentence(error: LightningSTError | OSError, command: str) -> str:
+    """Return what to tell the user; of a full disk, say, or a folder that may not be written."""
+    if isinstance(error, LightningSTError):
+        return str(error)
+    return f"{error.filename or command}: {error.strerror}. Mend that and run the same command again."
 
 
 def _usage() -> str:

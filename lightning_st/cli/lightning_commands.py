@@ -1,5 +1,6 @@
 """``lightning_st fit | validate | test | predict``: Lightning's own command line with the classes of this package."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ def run(words: Sequence[str]) -> None:
     Raises:
         ConfigError: One sentence with the key, and the nearest that exists.
     """
+    sys.argv[1:] = words  # LightningCLI reads them there, and so do the processes that DDP starts
     try:
-        SelfTrainingCLI(list(words))
+        SelfTrainingCLI()
     except ArgumentError as error:
         parser = LightningArgumentParser()
         parser.add_lightning_class_args(SelfTrainingDataModule, "data")
@@ -40,8 +42,8 @@ class SelfTrainingCLI(LightningCLI):
     be given to every other subcommand.
     """
 
-    def __init__(self, words: list[str]) -> None:
-        """Parse ``words`` and run the subcommand that they name."""
+    def __init__(self) -> None:
+        """Parse the words of the process and run the subcommand that they name."""
         super().__init__(
             TaskModule,
             SelfTrainingDataModule,
@@ -50,7 +52,6 @@ class SelfTrainingCLI(LightningCLI):
             seed_everything_default=0,
             trainer_defaults={"use_distributed_sampler": False},
             subclass_mode_model=True,
-            args=words,
             parser_kwargs={"exit_on_error": False},
         )
 

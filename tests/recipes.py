@@ -1,0 +1,47 @@
+"""The smallest recipe that goes the whole way: 64-pixel images, a network of some thousand weights, a few steps."""
+
+from pathlib import Path
+from typing import Any
+
+import helpers
+
+TINY_MODEL = {
+    "class_path": "lightning_st.RetinaNet",
+    "init_args": {
+        "backbone": "resnet10t",
+        "backbone_options": {"channels": [8, 8, 16, 16], "stem_width": 8},
+        "max_level": 4,
+        "neck_width": 8,
+        "head_width": 8,
+        "head_depth": 1,
+        "anchor_size": 3.0,
+        "scales_per_octave": 1,
+        "batch_norm_momentum": 0.3,
+        "score_threshold": 0.001,
+    },
+}
+
+
+def write_data(folder: Path, labeled: int = 8, unlabeled: int = 10) -> dict[str, Any]:
+    """Write four small sets of images and return the sources that name them."""
+    counts = {"labeled": labeled, "unlabeled": unlabeled, "val": 5, "test": 5}
+    sources = {}
+    for seed, (name, count) in enumerate(counts.items()):
+        images, annotations = helpers.write_coco(folder / name, count, size=(64, 80), seed=seed)
+        sources[name] = {"images": str(images), "annotations": str(annotations)}
+    del sources["unlabeled"]["annotations"]
+    return sources
+
+
+def tiny_recipe(folder: Path, **data: Any) -> dict[str, Any]:
+    """Return a recipe of a few seconds on images that are written into `folder`."""
+    training = {"max_steps": 6, "validate_every": 2, "optimizer": "adamw", "warmup_steps": 2, "ema_decay": 0.9}
+    common = {"image_size": 64, "batch_size": 4, "num_workers": 0}
+    return {
+        "data": {**write_data(folder), **common, **data},
+        "model": TINY_MODEL,
+        "teacher": dict(training),
+        "student": {**training, "init": "teacher"},
+        "pseudo_label": {"score_threshold": 0.002, "shard_size": 4},
+        "trainer": {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu", "devices": 1},
+    }

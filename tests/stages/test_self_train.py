@@ -1,0 +1,172 @@
+"""The main job on tiny images: what it leaves, what it skips, what it refuses, and what it goes on with."""
+
+import json
+import shutil
+
+import pytest
+from recipes import tiny_recipe
+
+from lightning_st.errors import ConfigError, StageError
+from lightning_st.modules import checkpoint_fingerprint
+from lightning_st.reports import write_report
+from lightning_st.selftrain import PseudoLabels
+from lightning_st.stages import Recipe, pseudo_label, self_train
+
+STAGES = ("round_0/teacher", "round_0/pseudo_labels", "round_0/student")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A recipe and the folder of its complete run, with the control arm."""
+    folder = tmp_path_factory.mktemp("finished")
+    recipe = {**tiny_recipe(folder / "data"), "control": True}
+    self_train(recipe, folder / "run")
+    return recipe, folder / "run"
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of that run, to be changed."""
+    recipe, folder = finished
+    shutil.copytree(folder, tmp_path / "run")
+    return dict(recipe), tmp_path / "run"
+
+
+def states(folder):
+    return json.loads((folder / "manifest.json").read_text())["stages"]
+
+
+def written(folder):
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*.ckpt")}
+
+
+def test_it_leaves_what_the_readme_says(finished):
+    _, folder = finished
+    assert states(folder) == dict.fromkeys(("control", *STAGES), "complete")
+    for stage in ("round_0/teacher", "round_0/student", "control"):
+        for name in ("checkpoints/last.ckpt", "checkpoints/best.ckpt", "metrics.csv", "evaluation.json"):
+            assert (folder / stage / name).is_file(), (stage, name)
+    assert not list(folder.rglob("*.new"))
+
+
+def test_the_report_and_its_numbers(run):
+    _, folder = run
+    metrics = write_report(folder)
+    assert metrics == json.loads((folder / "report" / "metrics.json").read_text())
+    first = metrics["rounds"][0]
+    assert first["pseudo_labels"]["images"] == 10
+    for who in ("teacher", "student"):
+        for split in ("val", "test"):
+            assert 0 <= first[who][split]["AP"] <= 1
+    assert first["gain"]["val"] == pytest.approx(
+        first["student"]["val"]["AP"] - first["teacher"]["val"]["AP"], abs=1e-6
+    )
+    assert metrics["control"]["max_steps"] == 6
+
+
+def test_the_same_recipe_again_runs_nothing(run):
+    recipe, folder = run
+    before = written(folder)
+    self_train(recipe, folder)
+    assert written(folder) == before
+
+
+def test_a_changed_student_refuses_and_restart_runs_it_alone(run):
+    recipe, folder = run
+    before = written(folder)
+    recipe["student"] = {**recipe["student"], "max_steps": 4}
+    with pytest.raises(StageError, match=r"student\.max_steps was 6, is now 4"):
+        self_train(recipe, folder)
+    assert written(folder) == before
+    self_train(recipe, folder, restart=True)
+    after = written(folder)
+    changed = {
+        path.parts[1] if path.parts[0] == "round_0" else path.parts[0] for path in after if after[path] != before[path]
+    }
+    assert changed == {"student", "control"}
+
+
+def test_changed_data_refuse_by_their_fingerprint(run):
+    recipe, folder = run
+    recipe["data"] = {**recipe["data"], "labeled": {**recipe["data"]["labeled"], "fraction": 0.5}}
+    with pytest.raises(StageError, match=r"fingerprints\.labeled was"):
+        self_train(recipe, folder)
+
+
+def test_another_threshold_needs_no_new_labelling(run):
+    recipe, folder = run
+    store = folder / "round_0" / "pseudo_labels"
+    stamp = (store / "labels.index").stat().st_mtime_ns
+    recipe["pseudo_label"] = {**recipe["pseudo_label"], "score_threshold": 0.003}
+    self_train(recipe, folder, restart=True)
+    assert (store / "labels.index").stat().st_mtime_ns == stamp
+    assert PseudoLabels.open(store).thresholds.keep.tolist() == pytest.approx([0.003, 0.003])
+
+
+def test_a_teacher_that_finds_nothing_stops_before_the_student(run):
+    recipe, folder = run
+    recipe["pseudo_label"] = {**recipe["pseudo_label"], "score_threshold": 1.0}
+    with pytest.raises(StageError, match=r"none of 10 images has a pseudo-label.*Train the teacher longer"):
+        self_train(recipe, folder, restart=True)
+
+
+def test_a_second_round_takes_the_first_student_as_its_teacher(run):
+    recipe, folder = run
+    recipe |= {"rounds": 2, "control": False}
+    self_train(recipe, folder)
+    store = json.loads((folder / "round_1" / "pseudo_labels" / "manifest.json").read_text())
+    student = folder / "round_0" / "student" / "checkpoints" / "best.ckpt"
+    assert store["teacher"]["fingerprint"] == checkpoint_fingerprint(student)
+    assert (folder / "round_1" / "student" / "evaluation.json").is_file()
+    assert not (folder / "round_1" / "teacher").exists()
+
+
+def test_labels_of_a_checkpoint_equal_those_of_the_run(finished, tmp_path):
+    recipe, folder = finished
+    checkpoint = folder / "round_0" / "teacher" / "checkpoints" / "best.ckpt"
+    store = pseudo_label(
+        {key: recipe[key] for key in ("data", "model", "pseudo_label", "trainer")}, checkpoint, tmp_path / "s"
+    )
+    assert store.index.fingerprint == PseudoLabels.open(folder / "round_0" / "pseudo_labels").index.fingerprint
+
+
+def test_without_val_the_last_checkpoint_stands_and_calibration_refuses(tmp_path):
+    recipe = tiny_recipe(tmp_path / "data")
+    del recipe["data"]["val"]
+    self_train(recipe, tmp_path / "run")
+    evaluation = json.loads((tmp_path / "run/round_0/student/evaluation.json").read_text())
+    assert evaluation["checkpoint"] == "checkpoints/last.ckpt"
+    assert list(evaluation["splits"]) == ["test"]
+    recipe["pseudo_label"] = {"rule": "calibrated"}
+    with pytest.raises(ConfigError, match=r"measures precision on labelled val images.*data\.val\.images"):
+        self_train(recipe, tmp_path / "run", restart=True)
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("data", {"labeled": None}, r"self_train needs data\.labeled\.images"),
+        ("data", {"unlabeled": None}, r"self_train needs data\.unlabeled\.images"),
+        (
+            "pseudo_label",
+            {"score_threshold": None, "rule": "hrd"},
+            r"Unknown pseudo_label\.rule 'hrd'\. Did you mean 'hard'",
+        ),
+        ("student", {"init": "nowhere.ckpt"}, r"Expected student\.init to be random, teacher, or a checkpoint file"),
+        (
+            "student",
+            {"init": "teacher", "model": {"class_path": "lightning_st.RetinaNet"}},
+            "cannot start from its teacher",
+        ),
+    ],
+)
+def test_what_cannot_be_run_refuses(tmp_path, section, changes, message):
+    recipe = tiny_recipe(tmp_path / "data")
+    recipe[section] = {**recipe[section], **changes}
+    with pytest.raises(ConfigError, match=message):
+        self_train(recipe, tmp_path / "run")
+
+
+def test_a_recipe_and_its_dict_are_the_same(tmp_path):
+    fields = tiny_recipe(tmp_path)
+    assert Recipe(**fields).to_json()["teacher"] == fields["teacher"]
