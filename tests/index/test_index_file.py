@@ -225,6 +225,18 @@ def test_shards_join_into_what_would_be_written_at_once(tmp_path, monkeypatch, c
     joined.verify()
 
 
+def test_joining_keeps_where_images_lie(tmp_path):
+    """Each part has folders and archives of its own, in an order of its own, and some in common."""
+    places = [["/images/1.jpg", "/x/1.jpg", "/y/1.jpg"], ["/y/1.jpg", "/z/1.jpg", "/images/sub/1.jpg", "/x/1.jpg"]]
+    for number, paths in enumerate(places):
+        source = {"root": "/images" if number == 0 else "/z"}
+        with IndexWriter(tmp_path / f"{number}", source=source, is_labeled=False) as writer:
+            for path in paths:
+                writer.add("1.jpg", path=path)
+    joined = merge_indexes([tmp_path / "0", tmp_path / "1"], tmp_path / "joined")
+    assert [joined.image(row).path for row in range(7)] == places[0] + places[1]
+
+
 def test_joining_adds_problems_and_may_replace_a_part(tmp_path):
     for name in ("a", "b"):
         with IndexWriter(tmp_path / name, CLASSES) as writer:

@@ -183,6 +183,19 @@ def test_a_list_chooses_annotated_images(make_coco, tmp_path):
     assert part.box_count_read == len(part.boxes)
 
 
+def test_problems_of_images_that_are_not_chosen_do_not_count(make_coco, tmp_path):
+    images, annotations = make_coco(tmp_path, image_count=3)
+    content = json.loads(annotations.read_text())
+    for box in content["annotations"]:
+        if box["image_id"] != content["images"][1]["id"]:
+            box["bbox"][2] = 0
+    annotations.write_text(json.dumps(content))
+    (tmp_path / "list").write_text("image_001.jpg\n")
+    assert build_index(images, annotations, list_file=tmp_path / "list").bad_box_count == 0
+    (tmp_path / "list").write_text("image_002.jpg\n")
+    assert build_index(images, annotations, list_file=tmp_path / "list").bad_box_count > 0
+
+
 def test_annotated_images_may_lie_in_an_archive(make_coco, tmp_path):
     images, annotations = make_coco(tmp_path, image_count=4)
     files = sorted(images.iterdir(), reverse=True)
