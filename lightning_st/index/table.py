@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lightning_st.errors import IndexFileError
 from lightning_st.index.layout import COLUMNS, PLACING, column_said, map_file, rows_in_chunks, said_by
 from lightning_st.index.names import decode_name, encode_name, hash_name
-from lightning_st.index.problems import Problems, count_bad_boxes
+from lightning_st.index.problems import BAD_BOX_KINDS, Problems, count_bad_boxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +147,11 @@ class AnnotationIndex:
     def bad_box_count(self) -> int:
         """How many boxes of the source could not be used: not finite, without area, or wholly outside their image."""
         return count_bad_boxes(self.problems)
+
+    @property
+    def bad_box_examples(self) -> list[str]:
+        """One line for each of the first of them, at most ten of a kind; clipped boxes are used, so they are not bad."""
+        return [line for kind in BAD_BOX_KINDS if kind in self.problems for line in self.problems[kind]["examples"]]
 
     @property
     def box_count_read(self) -> int:

@@ -164,7 +164,7 @@ def test_bad_boxes_are_counted_and_left_out(build):
     boxes = [{"image_id": 7, "category_id": 2, "bbox": box} for boxes in bad.values() for box in boxes]
     index = build(content(annotations=boxes))
     assert {kind: entry["count"] for kind, entry in index.problems.items()} == {k: len(v) for k, v in bad.items()}
-    assert (index.bad_box_count, index.box_count_read) == (9, 11)
+    assert (index.bad_box_count, index.box_count_read, len(index.bad_box_examples)) == (9, 11, 9)
     assert index.boxes.tolist() == [[0, 0, 5, 5], [90, 40, 100, 50]]
     assert index.areas.tolist() == [25, 100]
     assert index.problems["outside"]["examples"][0] == "annotations[5] of a.jpg: xyxy [100.0, 0.0, 105.0, 5.0]"
