@@ -150,7 +150,7 @@ class AnnotationIndex:
 
     @property
     def bad_box_examples(self) -> list[str]:
-        """One line for each of the first of them, at most ten of a kind; clipped boxes are used, so they are not bad."""
+        """One line for each of the first of them, at most ten of a kind. Clipped boxes are used, so not bad."""
         return [line for kind in BAD_BOX_KINDS if kind in self.problems for line in self.problems[kind]["examples"]]
 
     @property
