@@ -69,6 +69,25 @@ class ImageFile:
         """Return the image, uint8 [H, W, 3], up to ``reduction`` times smaller; see ``decoding.decode``."""
         return decode(self.data, self.name, header=self.header, reduction=reduction, turn=self.turn)
 
+    def boxes_in(self, image: NDArray[np.uint8], boxes: NDArray[np.float32], reduction: int = 1) -> NDArray[np.float32]:
+        """Return boxes of the original image in pixels of what ``decode(reduction)`` made of it.
+
+        Args:
+            image: uint8 [H, W, 3], as decoded.
+            boxes: float32 [N, 4], xyxy in pixels of the original image.
+            reduction: As decoded with.
+        """
+        if image.shape[:2] == self.size:
+            return boxes
+        mirrored = self.header.mirrored if self.turn else (False, False)
+        # Along a mirrored side the partial pixel, if there is one, comes first.
+        y, x = (
+            (decoded - side / reduction) * is_mirrored
+            for decoded, side, is_mirrored in zip(image.shape[:2], self.size, mirrored, strict=True)
+        )
+        moved: NDArray[np.float32] = boxes / np.float32(reduction) + np.array([x, y, x, y], np.float32)
+        return moved
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
@@ -153,8 +172,8 @@ class TrainDataset(Dataset[Batch]):
         drawn = self._policy.draw(generator(self._seed, draw.stream, draw.position), height, width)
         image = file.decode(drawn.reduction)
         boxes, labels, kinds = training_set.labels_of(row)
-        scale = np.array([image.shape[1] / width, image.shape[0] / height] * 2, np.float32)
-        return self._policy.apply(Sample(image, boxes * scale, labels, kinds), drawn)
+        boxes = file.boxes_in(image, boxes, drawn.reduction)
+        return self._policy.apply(Sample(image, boxes, labels, kinds), drawn)
 
 
 class _Fitted(NamedTuple):

@@ -30,7 +30,7 @@ _REDUCED = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-_END_OF_JPEG = b"\xff\xd9"
+_START_OF_SCAN, _END_OF_JPEG = b"\xff\xda", b"\xff\xd9"
 
 # What turns the stored image upright, by EXIF orientation: (swap rows and columns, mirror rows, mirror columns), in
 # this order.
@@ -66,6 +66,11 @@ class Header:
     def size(self) -> Size:
         """(height, width) of the upright image."""
         return self.stored_size[::-1] if _TURNS[self.orientation][0] else self.stored_size
+
+    @property
+    def mirrored(self) -> tuple[bool, bool]:
+        """Whether the rows, and the columns, of the upright image run against those that are stored for them."""
+        return _TURNS[self.orientation][1:]
 
     @property
     def is_plain_jpeg(self) -> bool:
@@ -109,6 +114,9 @@ def decode(
 ) -> NDArray[np.uint8]:
     """Return the image as RGB, uint8 [H, W, 3], upright.
 
+    A reduced image counts its pixels from the corner that is stored first, and rounds its sides up: only the last
+    pixels of a side may stand for less than ``reduction`` of the original.
+
     Transparent pixels are laid over white. 16 bits become 8 by range (65535 is 255). CMYK and YCCK become RGB as
     Pillow does it, with Adobe's inversion. Of an animation it is the first picture.
 
@@ -116,18 +124,16 @@ def decode(
         data: The bytes of an image file.
         name: For messages.
         header: Of these bytes, if it is known already.
-        reduction: 1, 2, 4 or 8: how many times smaller the image may be made; only plain JPEG is, its sides rounded up.
+        reduction: 1, 2, 4 or 8: how many times smaller the image may be made; only plain JPEG is.
         turn: Whether to turn the image as EXIF says.
 
     Raises:
         ImageError: If it is no image, is cut short, or has pixels of an unknown range (32 bits).
     """
     header = read_header(data, name) if header is None else header
-    if header.is_plain_jpeg and data.rstrip(b"\0").endswith(_END_OF_JPEG):
+    if header.is_plain_jpeg and _is_complete(data, name):
         image = _decode_jpeg(data, name, reduction)
     else:
-        # What follows the end of a JPEG may be harmless, but an old OpenCV fills what is missing with grey: let
-        # Pillow judge.
         image = _decode_with_pillow(data, name)
     return upright(image, header.orientation) if turn else image
 
@@ -143,6 +149,8 @@ def upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 def _orientation(image: Image.Image) -> int:
     """Return EXIF's orientation, 1-8; 1 where there is none, no legal one, or EXIF is damaged, as viewers do."""
+    if image.format == "TIFF":
+        return 1  # Pillow turns these itself, and has swapped the sides already
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -151,6 +159,23 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # damaged EXIF can raise anything, and is no damage to the picture
         return 1
     return orientation if orientation in _TURNS else 1
+
+
+def _is_complete(data: bytes, name: Path | str) -> bool:
+    """Say whether a JPEG ends where its picture ends; if not, what follows may be harmless, and Pillow shall judge.
+
+    OpenCV before version 5 fills what is missing with grey and says nothing. Neither it nor Pillow notices a download
+    that stopped in a file of its full size: the rest is zeros, which decode to something.
+
+    Raises:
+        ImageError: If that is what it looks like.
+    """
+    written = data.rstrip(b"\0")
+    if written.endswith(_END_OF_JPEG):
+        return True
+    if len(written) < len(data) and written.rfind(_START_OF_SCAN) > written.rfind(_END_OF_JPEG):
+        raise ImageError(name, f"cut short: its last {len(data) - len(written)} bytes are zeros")
+    return False
 
 
 def _decode_jpeg(data: bytes, name: Path | str, reduction: int) -> NDArray[np.uint8]:

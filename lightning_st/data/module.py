@@ -123,17 +123,19 @@ class SelfTrainingDataModule(LightningDataModule):
         """Open the indexes; a second call does nothing.
 
         Raises:
-            ConfigError: If there is no set to take the names of the classes from.
+            ConfigError: If there is a store of pseudo-labels, and no set to take the names of the classes from.
             DataError: If something in the data is wrong.
             StageError: If the store of pseudo-labels is not complete, or nothing in it passes.
         """
         if self._splits:
             return
         splits = {name: self._open(name, source) for name, source in self._all_sources().items()}
-        classes = class_source(splits).index.classes
-        for split in splits.values():
-            split.class_map(classes)  # refuses classes that are not among them
+        if splits.keys() - {"unlabeled"}:  # else there are only images to label, with a checkpoint that knows its classes
+            classes = class_source(splits).index.classes
+            for split in splits.values():
+                split.class_map(classes)  # refuses classes that are not among them
         if self.pseudo_labels is not None:
+            classes = class_source(splits).index.classes
             store = self.pseudo_labels, classes, self.score_threshold, self.keep_empty_pseudo
             splits["pseudo"] = open_pseudo_labels(*store)
         self._splits = splits
@@ -351,7 +353,8 @@ class SelfTrainingDataModule(LightningDataModule):
 
     def _evaluation_loader(self, name: str, rows: NDArray[np.int64]) -> BatchLoader[EvalBatch]:
         split = self.split(name)
-        dataset = EvalDataset(split.index, self.image_size, split.class_map(self.classes))
+        class_map = split.class_map(self.classes) if split.index.is_labeled else None
+        dataset = EvalDataset(split.index, self.image_size, class_map)
         return self._keep(BatchLoader(dataset, RowSampler(rows, self.eval_batch_size), self.num_workers))
 
     def _keep(self, loader: BatchLoader[Any]) -> BatchLoader[Any]:

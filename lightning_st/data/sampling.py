@@ -49,7 +49,7 @@ class Stream:
     def __init__(self, name: StreamName, rows: NDArray[np.int64], seed: int) -> None:
         self.name: StreamName = name
         self.rows = rows
-        self.seed = seed
+        self._permutation = KeyedPermutation(len(rows), (seed, crc32(name.encode())))
 
     def __len__(self) -> int:
         """Return the number of images in the set: of draws in one pass."""
@@ -64,14 +64,8 @@ class Stream:
                 replaces
                 an image that cannot be read.
         """
-        epochs, places = np.divmod(np.asarray(positions, np.int64), len(self))
-        places = (places + skip) % len(self)
-        drawn = np.empty_like(places)
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            permutation = KeyedPermutation(len(self), (self.seed, crc32(self.name.encode()), int(epoch)))
-            drawn[here] = permutation(places[here])
-        return self.rows[drawn]
+        passes, places = np.divmod(positions, len(self))
+        return self.rows[self._permutation((places + skip) % len(self), passes)]
 
 
 def generator(seed: int, stream: StreamName, position: int) -> np.random.Generator:
@@ -201,7 +195,7 @@ class GlobalBatchSampler:
     def _block(self, batches: range) -> Iterator[list[Draw]]:
         """Yield the batches of ``batches``, all worked out at once."""
         numbers = np.arange(batches.start, batches.stop, dtype=np.int64)
-        columns: list[tuple[StreamName, list[Any], list[Any]]] = []
+        columns: list[tuple[StreamName, Any, Any]] = []
         for stream, size, part in self._parts:
             positions = numbers[:, None] * size + np.asarray(part, np.int64)  # [batches, share]
             rows = stream.draw(positions.ravel()).reshape(positions.shape)
