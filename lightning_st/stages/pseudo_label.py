@@ -69,13 +69,8 @@ def label_images(
     """Label the unlabelled images with ``checkpoint``, whose task ``model`` names, and return the store's manifest."""
     settings = recipe.labelling()
     rule = make_rule(settings)
-    about = read_checkpoint(checkpoint)["lightning_st"]
     data = make_data(recipe)
-    if not data.has("unlabeled"):
-        raise ConfigError("There is nothing to label: give data.unlabeled.images, a folder or tar of images.")
-    if rule.needs_validation and not data.has("val"):
-        advice = "Give data.val.images and data.val.annotations to calibrate on, or --pseudo_label.score_threshold."
-        raise ConfigError(f"The rule {type(rule).__name__} measures precision on labelled val images. {advice}")
+    _refuse_without(data, rule)
     inputs = _inputs(recipe, checkpoint, data, model)
     action = decide(folder, inputs, restart)
     spec = _rule_spec(rule)
@@ -83,7 +78,7 @@ def label_images(
         announce(f"{folder}: complete, nothing to do.")
         return found
 
-    module = TeacherModule(build_factory(model), about["classes"])
+    module = TeacherModule(build_factory(model), _classes(data, checkpoint))
     load_weights(module, checkpoint)
     module.flip_when_predicting = settings.flip
     trainer = inference_trainer(recipe.trainer, folder)
@@ -95,15 +90,29 @@ def label_images(
             if data.has(split):
                 _label_split(recipe, module, data, split, store, job)
     if trainer.is_global_zero:
-        facts = _facts(folder, rule, data, about["classes"])
         teacher = {"checkpoint": str(checkpoint), "fingerprint": inputs["teacher"]}
-        complete(
-            folder, **facts, rule=spec, teacher=teacher, classes=about["classes"], bad_images=sorted(data.bad_images)
-        )
+        facts = _facts(folder, rule, data, module.classes)
+        complete(folder, **facts, rule=spec, teacher=teacher, bad_images=sorted(data.bad_images))
     trainer.strategy.barrier()
     manifest = read_manifest(folder)
     assert manifest is not None
     return manifest
+
+
+def _refuse_without(data: SelfTrainingDataModule, rule: ConfidenceRule) -> None:
+    if not data.has("unlabeled"):
+        raise ConfigError("There is nothing to label: give data.unlabeled.images, a folder or tar of images.")
+    if rule.needs_validation and not data.has("val"):
+        advice = "Give data.val.images and data.val.annotations to calibrate on, or --pseudo_label.score_threshold."
+        raise ConfigError(f"The rule {type(rule).__name__} measures precision on labelled val images. {advice}")
+
+
+def _classes(data: SelfTrainingDataModule, checkpoint: Path) -> Sequence[str]:
+    """Return the classes of the labelled data, which must be the checkpoint's; without such data, the checkpoint's."""
+    if any(data.has(split) for split in ("labeled", "val", "test")):
+        return data.classes
+    classes: Sequence[str] = read_checkpoint(checkpoint)["lightning_st"]["classes"]
+    return classes
 
 
 def make_rule(settings: PseudoLabelSettings) -> ConfidenceRule:
@@ -211,6 +220,7 @@ def _facts(folder: Path, rule: ConfidenceRule, data: SelfTrainingDataModule, cla
     thresholds = rule(len(classes), matched)
     store = PseudoLabels(labels, {"thresholds": thresholds.to_json()})
     facts: dict[str, Any] = {
+        "classes": classes,
         "thresholds": thresholds.to_json(),
         "statistics": store.statistics(),
         "fingerprint": labels.fingerprint,

@@ -130,6 +130,16 @@ def test_labels_of_a_checkpoint_equal_those_of_the_run(finished, tmp_path):
     assert store.index.fingerprint == PseudoLabels.open(folder / "round_0" / "pseudo_labels").index.fingerprint
 
 
+def test_labelling_needs_nothing_but_images_and_a_checkpoint(finished, tmp_path):
+    recipe, folder = finished
+    checkpoint = folder / "round_0" / "teacher" / "checkpoints" / "best.ckpt"
+    data = {key: value for key, value in recipe["data"].items() if key not in ("labeled", "val", "test")}
+    store = pseudo_label({**recipe, "data": data}, checkpoint, tmp_path / "store")
+    assert store.index.fingerprint == PseudoLabels.open(folder / "round_0" / "pseudo_labels").index.fingerprint
+    assert store.index.classes == ("square", "disc")
+    assert "calibration" not in store.manifest
+
+
 def test_without_val_the_last_checkpoint_stands_and_calibration_refuses(tmp_path):
     recipe = tiny_recipe(tmp_path / "data")
     del recipe["data"]["val"]
