@@ -130,7 +130,7 @@ class SelfTrainingDataModule(LightningDataModule):
         if self._splits:
             return
         splits = {name: self._open(name, source) for name, source in self._all_sources().items()}
-        if splits.keys() - {"unlabeled"}:  # else there are only images to label, with a checkpoint that knows its classes
+        if splits.keys() - {"unlabeled"}:  # else a checkpoint names the classes
             classes = class_source(splits).index.classes
             for split in splits.values():
                 split.class_map(classes)  # refuses classes that are not among them
