@@ -122,7 +122,7 @@ def _steps(highest: int) -> Callable[[float], float]:
 
 
 def _bits(level: float) -> float:
-    """Bits to keep, up to 4; at least 1, where the released code keeps none below level 3 and the image turns black."""
+    """Bits to keep, up to 4; at least 1, where the released code turns the image black at level 2."""
     return max(1, int(level / HIGHEST_LEVEL * 4))
 
 

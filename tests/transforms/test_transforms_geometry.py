@@ -103,6 +103,13 @@ def test_a_flip_shows_the_mirrored_crop():
     np.testing.assert_array_equal(moved.image, sample.image[:, 150:350][:, ::-1])
 
 
+def test_mask_takes_the_pixel_in_the_middle():
+    sample = noise_sample(30, 60, [])
+    sample.mask = np.ascontiguousarray(sample.image[..., 0])
+    moved = apply_geometry(sample, Geometry(1 / 3), (30, 60), (10, 20))
+    np.testing.assert_array_equal(moved.mask, sample.mask[1::3, 1::3])
+
+
 def test_outside_of_the_image_is_padding():
     moved = apply_geometry(draw_sample(50, 100, []), Geometry(0.5), (50, 100), (64, 64))
     assert (moved.image[25:] == PADDING_COLOUR).all()
