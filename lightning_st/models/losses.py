@@ -15,6 +15,9 @@ BACKGROUND = -1
 IGNORED = -2
 """Label of an anchor that is left out of the class loss."""
 
+TINY = 1e-37
+"""Probabilities below it count as this one in a logarithm: finite for logits beyond 87, too."""
+
 
 def focal_loss(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
     """Return each image's focal loss, summed over its anchors and classes, float32 [B].
@@ -58,7 +61,8 @@ class _FocalLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * outer[:, None, None].to(gradient.dtype), None, None, None
+        # In place: a second backward pass over the same graph is refused by autograd's own check.
+        return gradient.mul_(outer[:, None, None]), None, None, None
 
 
 def _focal_block(x: Tensor, labels: Tensor, alpha: float, gamma: float) -> tuple[Tensor, Tensor]:
@@ -73,31 +77,30 @@ def _focal_block(x: Tensor, labels: Tensor, alpha: float, gamma: float) -> tuple
         gamma: As in ``focal_loss``.
     """
     weight = (labels != IGNORED).unsqueeze(-1) * (1 - alpha)  # [B, a, 1]
-    loss, gradient = _focal_negative(x, gamma)
-    gradient = gradient.mul_(weight)
-    sums = (loss.sum(dim=2, keepdim=True) * weight).sum(dim=(1, 2))
+    loss, slope = _focal_negative(x, gamma)
+    sums = loss.mul_(weight).sum(dim=(1, 2))
+    gradient = slope.mul_(weight)
     column = labels.clamp(min=0).unsqueeze(-1)
     logit = x.gather(2, column)  # [B, a, 1]
-    is_positive = (labels >= 0).unsqueeze(-1)
     # A logit is as wrong as a positive as its opposite is as a negative.
-    positive_loss, positive_slope = _focal_negative(-logit, gamma)
-    negative_loss, negative_slope = _focal_negative(logit, gamma)
-    loss_change = (alpha * positive_loss - (1 - alpha) * negative_loss) * is_positive
-    slope_change = (-alpha * positive_slope - (1 - alpha) * negative_slope) * is_positive
-    return sums + loss_change.sum(dim=(1, 2)), gradient.scatter_add_(2, column, slope_change)
+    losses, slopes = _focal_negative(torch.cat([-logit, logit], dim=2), gamma)
+    is_positive = labels >= 0
+    loss_change = (alpha * losses[..., 0] - (1 - alpha) * losses[..., 1]) * is_positive
+    slope_change = (-alpha * slopes[..., 0] - (1 - alpha) * slopes[..., 1]) * is_positive
+    return sums + loss_change.sum(dim=1), gradient.scatter_add_(2, column, slope_change.unsqueeze(-1))
 
 
 def _focal_negative(x: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    """Return ``p^gamma softplus(x)`` with ``p = sigmoid(x)``, and the slope ``p^gamma (gamma (1-p) softplus(x) + p)``.
+    """Return ``-p^gamma log(q)`` for ``p = sigmoid(x)``, ``q = 1 - p``, and its slope ``p^gamma (p - gamma q log(q))``.
 
-    Written with two exponentials and one logarithm, a third of the time of sigmoid, softplus and pow on a CPU.
+    Nearly all the time of the loss goes here: on a CPU this takes half the time of softplus and a general power.
     """
-    softplus = x.abs().neg_().exp_().log1p_().add_(x.clamp(min=0))  # -log(1-p)
-    log_p = x - softplus
-    p = log_p.exp()
-    factor = log_p.mul_(gamma).exp_()
-    slope = torch.addcmul(p, softplus, 1 - p, value=gamma).mul_(factor)
-    return softplus.mul_(factor), slope
+    p, q = x.sigmoid(), x.neg().sigmoid_()
+    log_q = q.clamp(min=TINY).log_()
+    # Powers with a whole exponent are fast, also after a square root: 1.5 is the paper's gamma.
+    factor = p.pow(gamma) if float(gamma).is_integer() else p.sqrt().pow_(2 * gamma)
+    slope = torch.addcmul(p, q, log_q, value=-gamma).mul_(factor)
+    return log_q.mul_(factor).neg_(), slope
 
 
 def huber_loss(deltas: Tensor, targets: Tensor, is_positive: Tensor, delta: float) -> Tensor:

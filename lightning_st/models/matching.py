@@ -36,44 +36,55 @@ def match_anchors(
     ignored = torch.zeros_like(matched, dtype=torch.bool)
     if box_count == 0:
         return matched, ignored
-    is_object = kinds == BoxKind.OBJECT
-    limits = _ignore_limits(kinds, positive_iou).unsqueeze(-1)
+    edges = anchors.T.contiguous()  # [4, A]
+    of_kind = {kind: (kinds == kind).to(boxes.dtype).unsqueeze(-1) for kind in BoxKind}  # [B, M, 1], 0 or 1
     best_overlap = boxes.new_zeros(batch_size, box_count)
     best_anchor = torch.zeros_like(kinds, dtype=torch.int64)
     for block in anchor_blocks(len(anchors), kinds.numel(), boxes.device):
-        overlap = _overlaps(anchors[block], boxes, kinds)  # [B, M, a]
-        block_overlap, block_anchor = overlap.max(dim=2)
+        overlap = _overlaps(edges[:, block], boxes, is_crowd=of_kind[BoxKind.CROWD])  # [B, M, a]
+        block_overlap, block_anchor = _first_max(overlap, dim=2)
         is_better = block_overlap > best_overlap
         best_anchor = torch.where(is_better, block_anchor + block.start, best_anchor)
         best_overlap = torch.where(is_better, block_overlap, best_overlap)
-        ignored[:, block] = (overlap >= limits).any(dim=1)
-        iou, row = overlap.masked_fill_(~is_object.unsqueeze(-1), 0).max(dim=1)
-        ignored[:, block] |= iou >= negative_iou
+        in_crowd = (overlap * of_kind[BoxKind.CROWD]).amax(dim=1) >= CROWD_COVERAGE
+        on_unsure = (overlap * of_kind[BoxKind.UNSURE]).amax(dim=1) >= positive_iou
+        iou, row = _first_max(overlap.mul_(of_kind[BoxKind.OBJECT]), dim=1)
+        ignored[:, block] = in_crowd | on_unsure | (iou >= negative_iou)
         matched[:, block] = row.masked_fill(iou < positive_iou, box_count)
     # A box that no anchor overlaps claims none.
-    claimed = _first_claims(best_anchor, is_object & (best_overlap > 0), len(anchors))
+    claimed = _first_claims(best_anchor, (kinds == BoxKind.OBJECT) & (best_overlap > 0), len(anchors))
     unsure = _first_claims(best_anchor, (kinds == BoxKind.UNSURE) & (best_overlap > 0), len(anchors)) < box_count
     matched = torch.where(claimed < box_count, claimed, matched)
     return matched, (ignored | unsure) & (matched == box_count)
 
 
-def _overlaps(anchors: Tensor, boxes: Tensor, kinds: Tensor) -> Tensor:
-    """Return the IoU of each box and anchor, float32 [B, M, a]; for CROWD rows the covered part of the anchor."""
-    left, top, right, bottom = anchors.unbind(1)  # [a]
+def _overlaps(edges: Tensor, boxes: Tensor, is_crowd: Tensor) -> Tensor:
+    """Return the IoU of boxes and anchors (``edges``, [4, a]), [B, M, a]; of crowds the covered part of the anchor."""
+    left, top, right, bottom = edges  # [a]
     box_left, box_top, box_right, box_bottom = boxes.unsqueeze(-1).unbind(2)  # [B, M, 1]
     width = torch.minimum(right, box_right).sub_(torch.maximum(left, box_left)).clamp_(min=0)
     height = torch.minimum(bottom, box_bottom).sub_(torch.maximum(top, box_top)).clamp_(min=0)
     intersection = width.mul_(height)
+    # The crowd's own area does not count. (Arithmetic: `where` and comparisons are ten times as slow on a CPU.)
+    box_areas = (box_right - box_left) * (box_bottom - box_top) * (1 - is_crowd)
     areas = (right - left) * (bottom - top)
-    union = (box_right - box_left) * (box_bottom - box_top) + areas - intersection
-    return intersection.div_(torch.where((kinds == BoxKind.CROWD).unsqueeze(-1), areas, union))
+    union = (areas + box_areas).sub_(intersection * (1 - is_crowd))
+    return intersection.div_(union)
 
 
-def _ignore_limits(kinds: Tensor, positive_iou: float) -> Tensor:
-    """Return from which overlap on each box keeps an anchor from being background, float32 [B, M]."""
-    limits = torch.full(kinds.shape, float("inf"), device=kinds.device)
-    limits = limits.masked_fill(kinds == BoxKind.CROWD, CROWD_COVERAGE)
-    return limits.masked_fill(kinds == BoxKind.UNSURE, positive_iou)
+def _first_max(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Return the maximum of ``values`` along ``dim``, and the first index that has it, int64.
+
+    What ``values.max(dim)`` returns, in a quarter of its time on a CPU; for values that differ by at least 1e-30, and
+    indices up to 2^24.
+    """
+    best = values.amax(dim, keepdim=True)
+    count = values.shape[dim]
+    countdown = torch.arange(count, 0, -1, dtype=values.dtype, device=values.device)
+    countdown = countdown.view([count if axis == dim else 1 for axis in range(values.ndim)])
+    # The countdown where the value is the maximum, far below zero elsewhere.
+    highest = torch.add(countdown, values - best, alpha=1e38).amax(dim)
+    return best.squeeze(dim), count - highest.long()
 
 
 def _first_claims(best_anchor: Tensor, makes_claim: Tensor, anchor_count: int) -> Tensor:

@@ -155,9 +155,11 @@ class RetinaNet(nn.Module):
         images = self._normalise(batch["images"])
         logits, deltas = self._judge(images)
         with torch.autocast(images.device.type, enabled=False):
-            return self._weigh(logits, deltas, self._canvas_anchors(images), batch)
+            return self.losses_of(logits, deltas, self._canvas_anchors(images), batch)
 
-    def _weigh(self, logits: Tensor, deltas: Tensor, anchors: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses_of(
+        self, logits: Tensor, deltas: Tensor, anchors: Tensor, batch: Batch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what ``losses`` returns, from what the head says."""
         matched, ignored = match_anchors(anchors, batch["boxes"], batch["kinds"], self.positive_iou, self.negative_iou)
         # One more row stands for no box.
