@@ -21,7 +21,7 @@ from lightning_st.types import Batch, EvalBatch, Metric, Task
 TaskFactory = Callable[[Sequence[str]], nn.Module]
 """Makes a task (an ``nn.Module`` that implements ``types.Task``) from class names; a config names the class."""
 
-DEFAULT_LR = {"sgd": 0.08, "adamw": 1e-3}
+DEFAULT_LR: dict[str, float] = {"sgd": 0.08, "adamw": 1e-3}
 """For batches of 64 (paper.md, section 4.5), and for the small recipe (small_recipe.md)."""
 
 PAPER_WARMUP_LR = 0.0067
@@ -77,13 +77,14 @@ class TaskModule(LightningModule):
             step_gamma: Factor of each drop.
 
         Raises:
-            ConfigError: If there are no classes, or ``task`` makes something that is no task.
+            ConfigError: If there are no classes, ``task`` makes something that is no task, or a value is out of range.
         """
         super().__init__()
         if not classes:
             raise ConfigError("There are no classes to learn: the labelled data name none.")
+        if optimizer not in DEFAULT_LR:
+            raise ConfigError.unknown_choice("optimizer", optimizer, DEFAULT_LR)
         self.classes = tuple(classes)
-        self.task = _make_task(task, self.classes)
         self.optimizer = optimizer
         self.lr = DEFAULT_LR[optimizer] if lr is None else lr
         self.momentum = momentum
@@ -93,7 +94,9 @@ class TaskModule(LightningModule):
         self.warmup_lr = min(PAPER_WARMUP_LR, self.lr / 10) if warmup_lr is None else warmup_lr
         self.milestones = tuple(milestones)
         self.step_gamma = step_gamma
+        self.make_schedule(total_steps=1)  # refuses wrong values now, not when the data are read
 
+        self.task = _make_task(task, self.classes)
         self.primary_metric = self.task.metric().primary
         self.evaluation: dict[str, float] = {}
         self.weights_kind = "raw"
@@ -129,8 +132,11 @@ class TaskModule(LightningModule):
         """Seed what is random in the step that follows."""
         position = self.trainer.fit_loop.epoch_loop.total_batch_idx
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
-        state = np.random.SeedSequence((seed, position, self.global_rank)).generate_state(1, np.uint64)
-        torch.manual_seed(int(state[0]))
+        mixed = int(np.random.SeedSequence((seed, position, self.global_rank)).generate_state(1, np.uint64)[0])
+        # torch.manual_seed would format a stack trace for each device library that is not in use: a millisecond a step.
+        torch.default_generator.manual_seed(mixed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(mixed)
 
     def stream_means(self, batch: Batch) -> StreamMeans:
         """Return the mean losses of both streams, after one forward pass over all images.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from lightning_st.errors import ConfigError
 
@@ -23,6 +23,9 @@ class Schedule:
         milestones: For "step": fractions (0-1) of ``total_steps`` after which the rate is multiplied by ``gamma``.
         gamma: For "step": the factor of each drop.
 
+    Raises:
+        ConfigError: If the name is unknown, a number out of range, or the end needed and not known.
+
     Example:
         >>> schedule = Schedule(peak=0.08, total_steps=20_000, warmup_steps=500, warmup_lr=0.001)
         >>> [round(schedule.learning_rate(step), 6) for step in (0, 500, 10_250, 20_000)]
@@ -38,7 +41,16 @@ class Schedule:
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse a schedule that has to know where the run ends, when it does not end."""
+        """Refuse what makes no schedule, such as one that has to know where a run ends that does not end."""
+        if self.name not in get_args(ScheduleName):
+            raise ConfigError.unknown_choice("schedule", self.name, get_args(ScheduleName))
+        if self.peak <= 0:
+            raise ConfigError.expected("lr", "above 0", self.peak)
+        if self.warmup_steps < 0 or self.warmup_lr < 0:
+            allowed = "at least 0"
+            raise ConfigError.expected("warmup_steps and warmup_lr", allowed, (self.warmup_steps, self.warmup_lr))
+        if not all(0 < milestone <= 1 for milestone in self.milestones):
+            raise ConfigError.expected("milestones", "fractions of the run, above 0 and at most 1", self.milestones)
         if self.name != "constant" and math.isinf(self.total_steps):
             advice = "Give trainer.max_steps or trainer.max_epochs, or use schedule=constant."
             raise ConfigError.expected("the number of training steps", f"known to schedule={self.name}", "none", advice)

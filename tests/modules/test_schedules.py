@@ -48,6 +48,22 @@ def test_a_schedule_without_an_end_is_refused(name):
         Schedule(0.1, math.inf, name)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"schedule": "cosin"}, "Unknown schedule 'cosin'.* Did you mean 'cosine'"),
+        ({"optimizer": "adam"}, "Unknown optimizer 'adam'.* Did you mean 'adamw'"),
+        ({"lr": 0.0}, "lr to be above 0"),
+        ({"warmup_steps": -1}, "warmup_steps"),
+        ({"warmup_lr": -0.1}, "warmup_lr"),
+        ({"milestones": [15_000, 20_000]}, "fractions of the run"),
+    ],
+)
+def test_wrong_values_are_refused_when_the_module_is_made(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        TeacherModule(FakeTask, CLASSES, **arguments)
+
+
 class LearningRates(Callback):
     """Notes the rate that each optimiser step uses."""
 

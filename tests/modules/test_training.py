@@ -159,6 +159,23 @@ def test_random_numbers_follow_from_seed_and_step(tmp_path):
     assert not torch.equal(first.task.conv.weight, other.task.conv.weight)
 
 
+class DrawingTask(FakeTask):
+    """Draws a random number in every step."""
+
+    def losses(self, batch):
+        self.draws = [*getattr(self, "draws", []), torch.rand(()).item()]
+        return super().losses(batch)
+
+
+def test_every_step_and_every_rank_draws_anew(tmp_path):
+    first, other = make_module(TeacherModule, DrawingTask), make_module(TeacherModule, DrawingTask)
+    train(tmp_path, first, 6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TeacherModule, "global_rank", 1)
+        train(tmp_path, other, 6)
+    assert len({*first.task.draws, *other.task.draws}) == 12
+
+
 class SaveAt(Checkpoint):
     """Saves a checkpoint after one batch, as a run that is killed afterwards leaves it."""
 

@@ -117,6 +117,19 @@ def test_two_boxes_of_one_object_are_one_right_and_one_wrong(tmp_path):
     assert matched.is_correct[order].tolist() == [False, True]
 
 
+def test_a_right_box_stays_right_within_a_crowd_region(tmp_path):
+    truth = {"boxes": [[0, 0, 10, 10], [0, 0, 50, 50]], "labels": [0, 0], "crowd": [False, True]}
+    found = {
+        "boxes": [[0, 0, 10, 10], [20, 20, 30, 30], [45, 45, 60, 60]],
+        "labels": [0] * 3,
+        "scores": [0.9, 0.8, 0.7],
+    }
+    matched = match_detections(write_index(tmp_path / "p.index", [found]), write_index(tmp_path / "t.index", [truth]))
+    # The second lies in the crowd: undecidable. The third hardly: wrong.
+    assert matched.is_correct.tolist() == [True, False]
+    assert matched.truth_counts.tolist() == [1, 0, 0]
+
+
 def test_images_and_classes_that_do_not_fit_are_refused(tmp_path):
     truths = write_index(tmp_path / "t.index", [{"boxes": [], "labels": []}])
     with pytest.raises(StageError, match=r"other\.jpg: predicted, but not among"):
