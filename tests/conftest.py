@@ -3,9 +3,11 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import helpers
 import pytest
+import recipes
 
 SHARED_DATA = Path(os.environ.get("LIGHTNING_ST_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -28,3 +30,15 @@ def shared_data() -> Path:
 def make_coco() -> Callable[..., tuple[Path, Path]]:
     """Return `helpers.write_coco`: (folder, image_count, size, seed, classes, labeled) -> (images, annotations)."""
     return helpers.write_coco
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """A tiny recipe, and the folder of its complete run with the control arm. Copy what you change."""
+    from lightning_st.stages import self_train
+
+    folder = tmp_path_factory.mktemp("tiny")
+    recipe = {**recipes.tiny_recipe(folder / "data"), "control": True}
+    recipe["data"]["cache_folder"] = str(folder / "cache")
+    self_train(recipe, folder / "run")
+    return recipe, folder / "run"

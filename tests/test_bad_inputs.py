@@ -14,30 +14,17 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from recipes import tiny_recipe
 
 from lightning_st.cli import main
-from lightning_st.stages import self_train
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory):
-    """A recipe's data, and a finished run of it."""
-    folder = tmp_path_factory.mktemp("pristine")
-    recipe = tiny_recipe(folder / "data")
-    recipe["teacher"] |= {"max_steps": 2}
-    recipe["student"] |= {"max_steps": 2}
-    self_train(recipe, folder / "run")
-    return folder, recipe
 
 
 @pytest.fixture
-def case(pristine, tmp_path):
-    """A copy of the data that a test may spoil, with its recipe."""
-    folder, recipe = pristine
-    shutil.copytree(folder / "data", tmp_path / "data")
-    text = yaml.safe_dump(recipe).replace(str(folder), str(tmp_path))
-    return Case(tmp_path, folder / "run", yaml.safe_load(text))
+def case(tiny_run, tmp_path):
+    """A copy of the data of a finished run that a test may spoil, with its recipe."""
+    recipe, run = tiny_run
+    shutil.copytree(run.parent / "data", tmp_path / "data")
+    text = yaml.safe_dump({**recipe, "control": False}).replace(str(run.parent), str(tmp_path))
+    return Case(tmp_path, run, yaml.safe_load(text))
 
 
 class Case:

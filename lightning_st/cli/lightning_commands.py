@@ -9,6 +9,7 @@ from jsonargparse import ArgumentError
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from lightning_st.cli.console import prepare_console
 from lightning_st.cli.hints import explain, known_keys
 from lightning_st.data import SelfTrainingDataModule, Source
 from lightning_st.errors import ConfigError
@@ -24,6 +25,7 @@ def run(words: Sequence[str]) -> None:
     Raises:
         ConfigError: One sentence with the key, and the nearest that exists.
     """
+    prepare_console()
     sys.argv[1:] = words  # LightningCLI reads them there, and so do the processes that DDP starts
     try:
         SelfTrainingCLI()
@@ -86,4 +88,4 @@ class SaveSharedConfig(SaveConfigCallback):
         }
         folder = Path(trainer.log_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self.parser.save(shared, str(folder / "config.yaml"), skip_none=False, overwrite=True, skip_check=True)
+        self.parser.save(shared, str(folder / "config.yaml"), skip_unset=False, overwrite=True, skip_check=True)

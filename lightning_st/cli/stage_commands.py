@@ -1,6 +1,5 @@
 """``lightning_st self_train`` and ``lightning_st pseudo_label``: one recipe file serves both."""
 
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import Trainer
 
+from lightning_st.cli.console import prepare_console
 from lightning_st.cli.hints import explain, known_keys
 from lightning_st.data import SelfTrainingDataModule, Source
 from lightning_st.errors import ConfigError
@@ -30,7 +30,7 @@ def self_train(words: Sequence[str]) -> None:
     """Run the whole of self-training and write its report."""
     parser = recipe_parser("self_train", "Train a teacher, label with it, train a student on both; then report.")
     config = parse(parser, words)
-    _speak()
+    prepare_console()
     output = Path(config["output"])
     run_self_train(read_recipe(config), output, restart=config["restart"])
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
@@ -46,7 +46,7 @@ def pseudo_label(words: Sequence[str]) -> None:
     parser = recipe_parser("pseudo_label", about)
     parser.add_argument("--checkpoint", type=str, required=True, help="a checkpoint of a teacher or a student")
     config = parse(parser, words)
-    _speak()
+    prepare_console()
     run_pseudo_label(read_recipe(config), Path(config["checkpoint"]), Path(config["output"]), restart=config["restart"])
 
 
@@ -71,17 +71,6 @@ def recipe_parser(command: str, about: str) -> ArgumentParser:
     return parser
 
 
-def _speak() -> None:
-    """Show what the stages say; leave out what Lightning says each time that a Trainer is made."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    log = logging.getLogger("lightning_st")
-    log.setLevel(logging.INFO)
-    if not log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
-
-
 def _add_train_settings(parser: ArgumentParser, name: str) -> None:
     parser.add_argument(f"--{name}.max_steps", type=int, default=1000, help="optimiser steps")
     parser.add_argument(
@@ -103,7 +92,7 @@ def parse(parser: ArgumentParser, words: Sequence[str]) -> dict[str, Any]:
     except ArgumentError as error:
         keys = known_keys(parser, (Source, RetinaNet, TeacherModule, StudentModule))
         raise ConfigError(explain(str(error.message), keys, ["lightning_st.RetinaNet"])) from error
-    plain: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_none=False))
+    plain: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_unset=False))
     return plain
 
 

@@ -17,8 +17,7 @@ from lightning_st.data.sampling import GlobalBatchSampler, Stream, StreamName, p
 from lightning_st.data.source import Source
 from lightning_st.data.split import Split, class_source, is_too_many, refuse_leaks
 from lightning_st.errors import ConfigError, DataError, TooManyBadError
-from lightning_st.index import AnnotationIndex
-from lightning_st.index.cache import default_cache_folder
+from lightning_st.index import AnnotationIndex, default_cache_folder
 from lightning_st.transforms import make_policy
 from lightning_st.types import Batch, EvalBatch
 
@@ -130,19 +129,22 @@ class SelfTrainingDataModule(LightningDataModule):
         if self._splits:
             return
         splits = {name: self._open(name, source) for name, source in self._all_sources().items()}
-        if splits.keys() - {"unlabeled"}:  # else a checkpoint names the classes
+        if self.pseudo_labels is not None or splits.keys() - {"unlabeled"}:  # else a checkpoint names the classes
             classes = class_source(splits).index.classes
             for split in splits.values():
                 split.class_map(classes)  # refuses classes that are not among them
-        if self.pseudo_labels is not None:
-            classes = class_source(splits).index.classes
-            store = self.pseudo_labels, classes, self.score_threshold, self.keep_empty_pseudo
-            splits["pseudo"] = open_pseudo_labels(*store)
+            if self.pseudo_labels is not None:
+                store = self.pseudo_labels, classes, self.score_threshold, self.keep_empty_pseudo
+                splits["pseudo"] = open_pseudo_labels(*store)
         self._splits = splits
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of their labels: those of the labelled images, else of val or test."""
+        """The names of the classes, in the order of their labels: those of the labelled images, else of val or test.
+
+        Raises:
+            ConfigError: If none of these is given.
+        """
         self.setup()
         return class_source(self._splits).index.classes
 

@@ -94,8 +94,7 @@ class Split:
         """
         bad, total = self.index.bad_box_count, self.index.box_count_read
         if is_too_many(bad, total, max_bad_fraction):
-            lines = [line for problem in self.index.problems.values() for line in problem["examples"]]
-            raise TooManyBadError("boxes", lines, bad, total, max_bad_fraction)
+            raise TooManyBadError("boxes", self.index.bad_box_examples, bad, total, max_bad_fraction)
 
     def class_map(self, classes: Sequence[str]) -> NDArray[np.int64] | None:
         """Return what each class of this set is among ``classes``, int64 [C]; None where both lists are the same.

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from copy import deepcopy
 
 import pytest
 from recipes import tiny_recipe
@@ -15,21 +16,12 @@ from lightning_st.stages import Recipe, pseudo_label, self_train
 STAGES = ("round_0/teacher", "round_0/pseudo_labels", "round_0/student")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A recipe and the folder of its complete run, with the control arm."""
-    folder = tmp_path_factory.mktemp("finished")
-    recipe = {**tiny_recipe(folder / "data"), "control": True}
-    self_train(recipe, folder / "run")
-    return recipe, folder / "run"
-
-
 @pytest.fixture
-def run(finished, tmp_path):
+def run(tiny_run, tmp_path):
     """A copy of that run, to be changed."""
-    recipe, folder = finished
+    recipe, folder = tiny_run
     shutil.copytree(folder, tmp_path / "run")
-    return dict(recipe), tmp_path / "run"
+    return deepcopy(recipe), tmp_path / "run"
 
 
 def states(folder):
@@ -40,8 +32,8 @@ def written(folder):
     return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*.ckpt")}
 
 
-def test_it_leaves_what_the_readme_says(finished):
-    _, folder = finished
+def test_it_leaves_what_the_readme_says(tiny_run):
+    _, folder = tiny_run
     assert states(folder) == dict.fromkeys(("control", *STAGES), "complete")
     for stage in ("round_0/teacher", "round_0/student", "control"):
         for name in ("checkpoints/last.ckpt", "checkpoints/best.ckpt", "metrics.csv", "evaluation.json"):
@@ -121,8 +113,8 @@ def test_a_second_round_takes_the_first_student_as_its_teacher(run):
     assert not (folder / "round_1" / "teacher").exists()
 
 
-def test_labels_of_a_checkpoint_equal_those_of_the_run(finished, tmp_path):
-    recipe, folder = finished
+def test_labels_of_a_checkpoint_equal_those_of_the_run(tiny_run, tmp_path):
+    recipe, folder = tiny_run
     checkpoint = folder / "round_0" / "teacher" / "checkpoints" / "best.ckpt"
     store = pseudo_label(
         {key: recipe[key] for key in ("data", "model", "pseudo_label", "trainer")}, checkpoint, tmp_path / "s"
@@ -130,8 +122,8 @@ def test_labels_of_a_checkpoint_equal_those_of_the_run(finished, tmp_path):
     assert store.index.fingerprint == PseudoLabels.open(folder / "round_0" / "pseudo_labels").index.fingerprint
 
 
-def test_labelling_needs_nothing_but_images_and_a_checkpoint(finished, tmp_path):
-    recipe, folder = finished
+def test_labelling_needs_nothing_but_images_and_a_checkpoint(tiny_run, tmp_path):
+    recipe, folder = tiny_run
     checkpoint = folder / "round_0" / "teacher" / "checkpoints" / "best.ckpt"
     data = {key: value for key, value in recipe["data"].items() if key not in ("labeled", "val", "test")}
     store = pseudo_label({**recipe, "data": data}, checkpoint, tmp_path / "store")

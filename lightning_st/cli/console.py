@@ -1,0 +1,25 @@
+"""What a user sees on the terminal while a command runs: what our stages say, and not what is noise to them."""
+
+import logging
+import warnings
+
+# Each comes with every Trainer, and says nothing that a user of this package could act on.
+_NOISE = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.14 and later
+    r"[\s\S]*JsonargparseDeprecationWarning",  # LightningCLI 2.6 with jsonargparse 4.49 and later
+    r"The '.*dataloader' does not have many workers",  # data.num_workers is the user's to choose
+)
+
+
+def prepare_console() -> None:
+    """Show what the stages announce and what Lightning warns of; hide what Lightning merely says."""
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    log = logging.getLogger("lightning_st")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+        log.propagate = False

@@ -1,0 +1,62 @@
+"""Every shipped config runs, shrunk: the whole of self-training, or a fit with its validation, test and prediction."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_st.cli import main
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+# The recipes of self_train have a model that is a task; the configs of fit one that is a LightningModule.
+FITS = [path for path in CONFIGS if "Module" in yaml.safe_load(path.read_text())["model"]["class_path"]]
+RECIPES = [path for path in CONFIGS if path not in FITS]
+SMALL_DATA = ["--data.image_size=64", "--data.batch_size=4", "--data.num_workers=0"]
+
+
+def name(path):
+    return str(path.relative_to(ROOT / "configs"))
+
+
+def source_words(recipe, *splits):
+    return [f"--data.{split}.{key}={value}" for split in splits for key, value in recipe["data"][split].items()]
+
+
+def test_all_configs_are_known():
+    assert {name(path) for path in FITS} == {
+        "detection/coco_retinanet_r50_student.yaml",
+        "detection/coco_retinanet_r50_teacher.yaml",
+    }
+    assert {name(path) for path in RECIPES} == {"detection/cpu_small.yaml", "quickstart.yaml"}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name)
+def test_a_recipe_goes_the_whole_way(tiny_run, tmp_path, path):
+    recipe, _ = tiny_run
+    words = [
+        *("--config", str(path), "--output", str(tmp_path / "run"), *SMALL_DATA, "--data.example=null"),
+        *source_words(recipe, "labeled", "unlabeled", "val", "test"),
+        *("--teacher.max_steps=2", "--student.max_steps=2", "--pseudo_label.score_threshold=0.001"),
+        *("--model.score_threshold=0.001", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"),
+    ]
+    assert main(["self_train", *words]) == 0
+    assert (tmp_path / "run" / "report" / "index.html").is_file()
+
+
+@pytest.mark.parametrize("path", FITS, ids=name)
+def test_a_fit_and_what_follows_it(tiny_run, tmp_path, monkeypatch, path):
+    recipe, run = tiny_run
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["lightning_st"])
+    words = ["--config", str(path), *SMALL_DATA, *source_words(recipe, "labeled", "val"), "--trainer.accelerator=cpu"]
+    words += ["--trainer.devices=1", "--trainer.enable_progress_bar=false"]
+    if "pseudo_labels" in yaml.safe_load(path.read_text())["data"]:
+        words += [f"--data.pseudo_labels={run}/round_0/pseudo_labels", "--data.score_threshold=0.002"]
+    short = ["--trainer.max_steps=1", "--trainer.check_val_every_n_epoch=1", "--trainer.logger=CSVLogger"]
+    assert main(["fit", *words, *short, "--trainer.logger.save_dir=logs"]) == 0
+    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    (saved,) = tmp_path.rglob("config.yaml")
+    for command, splits in (("validate", ["val"]), ("test", ["test"]), ("predict", ["unlabeled"])):
+        more = [*source_words(recipe, *splits), "--trainer.logger=false", "--ckpt_path", str(checkpoint)]
+        assert main([command, "--config", str(saved), *more]) == 0
