@@ -110,6 +110,8 @@ def test_directions():
     assert moved_to(affine.translation_y(-2, 5, 9, AT_FULL_SIZE)) == (2, 0)
     assert moved_to(affine.rotation(180, 5, 9, AT_FULL_SIZE)) == (4, 8)  # about the centre
     assert moved_to(affine.shear_x(0.3, 5, 9, AT_FULL_SIZE)) == (0, 0)  # about the top left
+    np.testing.assert_allclose(affine.shear_x(0.3, 5, 9, AT_FULL_SIZE) @ (8, 4, 1), [6.8, 4])
+    np.testing.assert_allclose(affine.shear_y(0.3, 5, 9, AT_FULL_SIZE) @ (8, 4, 1), [8, 1.6])
 
 
 def test_translation_is_in_pixels_of_the_original_image():
