@@ -33,7 +33,8 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     """
     anchor_sizes = anchors[..., 2:] - anchors[..., :2]
     sizes = (boxes[..., 2:] - boxes[..., :2]).clamp(min=MIN_SIDE)
-    shifts = (boxes[..., :2] + boxes[..., 2:] - anchors[..., :2] - anchors[..., 2:]) / (2 * anchor_sizes)
+    offsets = boxes - anchors
+    shifts = (offsets[..., :2] + offsets[..., 2:]) / (2 * anchor_sizes)
     return torch.cat([shifts, torch.log(sizes / anchor_sizes)], dim=-1)
 
 
