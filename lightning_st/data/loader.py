@@ -48,7 +48,10 @@ class BatchLoader(Generic[T]):
         return len(self.batch_sampler)  # type: ignore[arg-type]  # our samplers are sized
 
     def __iter__(self) -> Iterator[T]:
-        """Begin to load; workers are started once and kept."""
+        """Yield the batches; workers are started with the first, and kept.
+
+        Being a generator, it does nothing before: Lightning calls ``iter`` once only to see whether it can.
+        """
         if self._loader is None:
             self._loader = DataLoader(
                 self.dataset,
@@ -61,7 +64,7 @@ class BatchLoader(Generic[T]):
                 # Without one of its own, it takes numbers from the global generator: the model's dropout would differ.
                 generator=torch.Generator(),
             )
-        return iter(self._loader)
+        yield from self._loader
 
     def close(self) -> None:
         """Let the workers go; the next iteration starts new ones."""

@@ -104,6 +104,9 @@ class SelfTrainingDataModule(LightningDataModule):
         self._prediction: tuple[str, NDArray[np.int64] | None] = ("unlabeled", None)
         self.bad_images: dict[str, str] = {}
         """What could not be read so far on this rank: "<file>: <problem>" to the name of its set."""
+        if not self.has("val"):
+            # Lightning validates during a fit if a DataModule has this method of its own; an empty loader it warns of.
+            self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
 
     # What there is
 
@@ -223,10 +226,9 @@ class SelfTrainingDataModule(LightningDataModule):
         dataset = TrainDataset(sets, self._policy, self.seed)
         return self._keep(BatchLoader(dataset, sampler, self.num_workers, recipe | fingerprints))
 
-    def val_dataloader(self) -> BatchLoader[EvalBatch] | list[Any]:
-        """Return the loader of ``types.EvalBatch`` of the val set; an empty list in a fit that has none."""
-        is_fit = self.trainer is not None and self.trainer.state.fn == "fit"
-        return [] if is_fit and not self.has("val") else self.evaluation_dataloader("val")
+    def val_dataloader(self) -> BatchLoader[EvalBatch]:
+        """Return the loader of ``types.EvalBatch`` of the val set."""
+        return self.evaluation_dataloader("val")
 
     def test_dataloader(self) -> BatchLoader[EvalBatch]:
         """Return the loader of ``types.EvalBatch`` of the test set."""
