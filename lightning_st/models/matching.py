@@ -9,6 +9,9 @@ from lightning_st.types import BoxKind
 CROWD_COVERAGE = 0.5
 """An anchor with at least this fraction of its area inside a crowd region is not taught to be background."""
 
+# Plain numbers: torch.compile takes a comparison of a tensor with an enum member for one of two objects.
+OBJECT, CROWD, UNSURE = int(BoxKind.OBJECT), int(BoxKind.CROWD), int(BoxKind.UNSURE)
+
 
 def match_anchors(
     anchors: Tensor, boxes: Tensor, kinds: Tensor, positive_iou: float = 0.5, negative_iou: float = 0.5
@@ -37,23 +40,26 @@ def match_anchors(
     if box_count == 0:
         return matched, ignored
     edges = anchors.T.contiguous()  # [4, A]
-    of_kind = {kind: (kinds == kind).to(boxes.dtype).unsqueeze(-1) for kind in BoxKind}  # [B, M, 1], 0 or 1
+    is_object, is_crowd, is_unsure = (
+        (kinds == kind).to(boxes.dtype).unsqueeze(-1)  # [B, M, 1], 0 or 1
+        for kind in (OBJECT, CROWD, UNSURE)
+    )
     best_overlap = boxes.new_zeros(batch_size, box_count)
     best_anchor = torch.zeros_like(kinds, dtype=torch.int64)
     for block in anchor_blocks(len(anchors), kinds.numel(), boxes.device):
-        overlap = _overlaps(edges[:, block], boxes, is_crowd=of_kind[BoxKind.CROWD])  # [B, M, a]
+        overlap = _overlaps(edges[:, block], boxes, is_crowd)  # [B, M, a]
         block_overlap, block_anchor = _first_max(overlap, dim=2)
         is_better = block_overlap > best_overlap
         best_anchor = torch.where(is_better, block_anchor + block.start, best_anchor)
         best_overlap = torch.where(is_better, block_overlap, best_overlap)
-        in_crowd = (overlap * of_kind[BoxKind.CROWD]).amax(dim=1) >= CROWD_COVERAGE
-        on_unsure = (overlap * of_kind[BoxKind.UNSURE]).amax(dim=1) >= positive_iou
-        iou, row = _first_max(overlap.mul_(of_kind[BoxKind.OBJECT]), dim=1)
+        in_crowd = (overlap * is_crowd).amax(dim=1) >= CROWD_COVERAGE
+        on_unsure = (overlap * is_unsure).amax(dim=1) >= positive_iou
+        iou, row = _first_max(overlap.mul_(is_object), dim=1)
         ignored[:, block] = in_crowd | on_unsure | (iou >= negative_iou)
         matched[:, block] = row.masked_fill(iou < positive_iou, box_count)
     # A box that no anchor overlaps claims none.
-    claimed = _first_claims(best_anchor, (kinds == BoxKind.OBJECT) & (best_overlap > 0), len(anchors))
-    unsure = _first_claims(best_anchor, (kinds == BoxKind.UNSURE) & (best_overlap > 0), len(anchors)) < box_count
+    claimed = _first_claims(best_anchor, (kinds == OBJECT) & (best_overlap > 0), len(anchors))
+    unsure = _first_claims(best_anchor, (kinds == UNSURE) & (best_overlap > 0), len(anchors)) < box_count
     matched = torch.where(claimed < box_count, claimed, matched)
     return matched, (ignored | unsure) & (matched == box_count)
 

@@ -1,7 +1,7 @@
 """RetinaNet as a task: the paper's detector (paper.md, section 4)."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from lightning_st.models.backbones import build_backbone
 from lightning_st.models.boxes import clip, encode, has_area
 from lightning_st.models.coco_metric import CocoMetric
 from lightning_st.models.detections import select_detections
-from lightning_st.models.heads import RetinaHead
+from lightning_st.models.heads import ACTIVATIONS, RetinaHead
 from lightning_st.models.losses import BACKGROUND, IGNORED, focal_loss, huber_loss, stream_weights
 from lightning_st.models.matching import match_anchors
 from lightning_st.models.necks import NECKS
@@ -98,6 +98,8 @@ class RetinaNet(nn.Module):
         super().__init__()
         self.classes = tuple(classes)
         _check(self.classes, min_level, max_level, positive_iou, negative_iou)
+        _check_choice("activation", activation, ACTIVATIONS)
+        _check_choice("batch_norm", batch_norm, get_args(BatchNormMode))
         self.positive_iou, self.negative_iou = positive_iou, negative_iou
         self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
         self.huber_delta, self.box_loss_weight = huber_delta, box_loss_weight
@@ -264,6 +266,11 @@ def _find_neck(neck: str | Callable[..., nn.Module]) -> Callable[..., Any]:
     """Return the builder of a neck by its name, or itself."""
     if not isinstance(neck, str):
         return neck
-    if neck not in NECKS:
-        raise ConfigError.unknown_choice("neck", neck, NECKS)
+    _check_choice("neck", neck, NECKS)
     return NECKS[neck]
+
+
+def _check_choice(argument: str, value: str, choices: Collection[str]) -> None:
+    """Refuse a name that is not among ``choices``."""
+    if value not in choices:
+        raise ConfigError.unknown_choice(argument, value, choices)
