@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lightning_st.errors import ConfigError
-from lightning_st.transforms.geometry import SMALLEST_SIDE, Geometry, Size, apply_geometry, clip_boxes, fitting_scale
+from lightning_st.transforms.geometry import Geometry, Size, apply_geometry, clip_boxes, fitting_scale
 from lightning_st.types import Sample
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or the import asks the network for its newest version
@@ -86,13 +86,10 @@ class AlbumentationsPolicy:
 
 def _box_parameters(compose: Any) -> Any:
     """Return parameters for boxes as we have them, with the filters that the user's own set."""
-    own = compose.processors["bboxes"].params if "bboxes" in compose.processors else None
     filters = {}
-    if own is not None:
+    if "bboxes" in compose.processors:
         names = ("min_area", "min_visibility", "min_width", "min_height", "max_accept_ratio", "check_each_transform")
-        filters = {name: getattr(own, name) for name in names}
-    for name in ("min_width", "min_height"):  # without them a box that has left the image raises instead of going
-        filters[name] = max(filters.get(name, 0.0), SMALLEST_SIDE)
+        filters = {name: getattr(compose.processors["bboxes"].params, name) for name in names}
     return albumentations.BboxParams("pascal_voc", label_fields=[ROWS], filter_invalid_bboxes=True, **filters)
 
 

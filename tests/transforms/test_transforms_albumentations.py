@@ -69,6 +69,15 @@ def test_filters_of_the_users_box_parameters_are_kept():
     np.testing.assert_array_equal(apply(crop, noise_sample(100, 160, BOXES)).labels, [0, 1, 2])
 
 
+@pytest.mark.parametrize(
+    "leave",
+    [A.Crop(0, 0, 65, 100), A.Affine(translate_px={"x": 95, "y": 0}, p=1), A.Affine(scale=9, p=1), A.CenterCrop(9, 9)],
+)
+def test_boxes_that_leave_are_gone(leave):
+    sample = noise_sample(100, 160, [(70, 20, 160, 30), (66, 5, 99, 10)])
+    assert len(apply(A.Compose([leave]), sample).boxes) == 0
+
+
 def test_boxes_outside_are_clipped_or_gone():
     sample = noise_sample(100, 160, [(-5, 10, 30, 20), (150, 90, 170, 130), (-9, -9, -1, -1), (5, 5, 5, 9)])
     moved = apply(A.Compose([A.HorizontalFlip(p=1)]), sample)
@@ -122,6 +131,10 @@ def test_the_users_compose_stays_as_it_is():
     compose = A.Compose([A.RandomBrightnessContrast(p=1)])
     apply(compose, noise_sample(100, 160, BOXES))
     assert "bboxes" not in compose.processors
+    sample = noise_sample(10, 10, [])
+    first, second = (A.Compose([A.GaussNoise(p=1)], seed=1) for _ in range(2))
+    apply(first, sample)  # draws from a copy, not from the user's own stream
+    np.testing.assert_array_equal(first(image=sample.image)["image"], second(image=sample.image)["image"])
     assert compose(image=noise_sample(10, 10, []).image).keys() == {"image"}
 
 

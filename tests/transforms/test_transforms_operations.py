@@ -112,6 +112,13 @@ def test_size_and_box_count_stay(name, boxes, size):
         np.testing.assert_array_equal(changed.kinds, sample.kinds)
 
 
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_box_without_area_does_no_harm(name):
+    sample = noise_sample(150, 200, [[5, 5, 5, 9], [7, 7, 7, 7], [200, 150, 200, 150]])
+    drawn = replace(draw_operation(np.random.default_rng(1), name, 5), box_probability=1.0)
+    assert apply_operation(sample, drawn).boxes.shape == (3, 4)
+
+
 @pytest.mark.parametrize("name", sorted(set(OPERATIONS) - GEOMETRIC))
 def test_boxes_do_not_move(name):
     sample = noise_sample(150, 200, BOXES)

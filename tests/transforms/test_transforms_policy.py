@@ -108,13 +108,14 @@ def test_draws_and_policies_are_plain_values():
 def test_none_is_the_geometry_of_evaluation():
     sample = noise_sample(150, 200, BOXES)
     policy = make_policy("none", image_size=(96, 128))
-    drawn = draws(policy, 2, (150, 200))
+    drawn = draws(policy, 10, (150, 200))
     moved = policy.apply(sample, drawn[0])
     fitted, (scale_x, scale_y) = fit(sample.image, (96, 128))
     assert drawn[0].operations == ()
     np.testing.assert_array_equal(moved.image, fitted)
     np.testing.assert_allclose(moved.boxes, sample.boxes * [scale_x, scale_y, scale_x, scale_y], rtol=1e-6)
-    np.testing.assert_array_equal(policy.apply(sample, drawn[1]).image, fitted)
+    for each in drawn:
+        np.testing.assert_array_equal(policy.apply(sample, each).image, fitted)
 
 
 @pytest.mark.parametrize(
