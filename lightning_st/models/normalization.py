@@ -36,7 +36,7 @@ def synchronise(module: nn.Module) -> nn.Module:
         ``module``, or what replaces it.
     """
     if isinstance(module, nn.BatchNorm2d):
-        return SyncBatchNorm2d.from_batch_norm(module)
+        return SyncBatchNorm2d(module)
     for name, child in module.named_children():
         setattr(module, name, synchronise(child))
     return module
@@ -47,26 +47,24 @@ class SyncBatchNorm2d(nn.SyncBatchNorm):
 
     On CUDA this is torch's ``SyncBatchNorm``, which refuses CPU tensors; elsewhere two all-reduces give the mean and
     the variance. In one process, and in evaluation, it is plain batch normalisation.
+
+    Args:
+        norm: The layer to replace; its parameters and buffers are taken over, not copied. (torch's and Lightning's own
+            conversions lose what timm's layers do besides: drop and activate.)
     """
 
-    after: nn.Module | None = None
-    """What the replaced layer did after normalising: timm's layers drop and activate in the same module."""
-
-    @classmethod
-    def from_batch_norm(cls, norm: nn.BatchNorm2d) -> "SyncBatchNorm2d":
-        """Return a layer with the parameters and buffers of ``norm`` themselves."""
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
         momentum = cast(float, norm.momentum)
-        synced = cls(norm.num_features, norm.eps, momentum, norm.affine, norm.track_running_stats)
-        synced._parameters, synced._buffers = norm._parameters, norm._buffers
-        if hasattr(norm, "drop") and hasattr(norm, "act"):
-            synced.after = nn.Sequential(cast(nn.Module, norm.drop), cast(nn.Module, norm.act))
-        return synced.train(norm.training)
+        super().__init__(norm.num_features, norm.eps, momentum, norm.affine, norm.track_running_stats)
+        self._parameters, self._buffers = norm._parameters, norm._buffers
+        self.after = nn.Sequential(*(part for name, part in norm.named_children() if name in ("drop", "act")))
+        self.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x``, floating [B, C, H, W]."""
         is_synced = self.training and dist.is_available() and dist.is_initialized() and not x.is_cuda
         normalised = self._normalise_over_processes(x) if is_synced else super().forward(x)
-        return normalised if self.after is None else cast(Tensor, self.after(normalised))
+        return cast(Tensor, self.after(normalised))
 
     def _normalise_over_processes(self, x: Tensor) -> Tensor:
         """Return ``x`` normalised by the statistics of all processes' images, and update the running ones."""

@@ -55,10 +55,11 @@ def _create(name: str, levels: tuple[int, ...], pretrained: bool | str, options:
         raise ConfigError(f"Unknown backbone {name!r}.{near} Known are the names that timm.list_models() gives.")
     if isinstance(pretrained, str):
         name = f"{name}.{pretrained}"
-    if pretrained:
-        _check_hub(name, timm.get_pretrained_cfg(name))
+    # From the end, where the level is known: some models begin at stride 4.
     indices = tuple(level - COARSEST_LEVEL - 1 for level in levels)
     try:
+        if pretrained:
+            _check_hub(name, timm.get_pretrained_cfg(name))
         return timm.create_model(name, pretrained=bool(pretrained), features_only=True, out_indices=indices, **options)
     except (RuntimeError, OSError) as error:
         if not pretrained:

@@ -1,0 +1,87 @@
+"""Two processes on half a batch each compute what one computes on the whole batch."""
+
+from pathlib import Path
+
+import pytest
+import test_retinanet
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from lightning_st.models import RetinaNet
+from lightning_st.types import BoxKind
+
+PROCESSES = 2
+
+
+def whole_batch() -> dict:
+    """Six images of which process 0 gets four; all boxes, and all human labels but one, lie there."""
+    pseudo = torch.tensor([False, False, True, True, True, False])
+    batch = test_retinanet.make_batch(6, pseudo=pseudo)
+    batch["boxes"][2, 0], batch["labels"][2, 0] = torch.tensor([10.0, 10.0, 50.0, 50.0]), 0
+    batch["kinds"][2, 0] = BoxKind.OBJECT
+    return batch
+
+
+def stream_loss(losses: torch.Tensor, pseudo: torch.Tensor, image_counts: list[int]) -> torch.Tensor:
+    """The sum of both streams' losses: this process's share of each mean."""
+    return losses[~pseudo].sum() / image_counts[0] + losses[pseudo].sum() / image_counts[1]
+
+
+def make_model() -> RetinaNet:
+    return test_retinanet.make_tiny(batch_norm="sync")
+
+
+def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+def train_once(rank: int, folder: str) -> None:
+    """One forward and backward pass of one of two processes, its share of the batch read off the whole."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=PROCESSES)
+    share = slice(0, 4) if rank == 0 else slice(4, 6)
+    batch = {key: value[share] for key, value in whole_batch().items()}
+    model = make_model()
+    losses, _ = model.losses(batch)
+    stream_loss(losses, batch["pseudo"], [3, 3]).backward()
+    for parameter in model.parameters():
+        dist.all_reduce(parameter.grad)
+    result = {"losses": losses.detach(), "gradients": gradients(model), "state": model.state_dict()}
+    torch.save(result, Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    folder = tmp_path_factory.mktemp("processes")
+    torch.multiprocessing.spawn(train_once, args=(str(folder),), nprocs=PROCESSES)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict:
+    batch, model = whole_batch(), make_model()
+    losses, _ = model.losses(batch)
+    stream_loss(losses, batch["pseudo"], [3, 3]).backward()
+    return {"losses": losses.detach(), "gradients": gradients(model), "state": model.state_dict()}
+
+
+def test_losses_of_each_image_are_those_of_one_process(results, expected):
+    losses = torch.cat([result["losses"] for result in results])
+    assert torch.allclose(losses, expected["losses"], rtol=1e-5)
+
+
+def test_gradients_are_those_of_one_process(results, expected):
+    for result in results:
+        for name, gradient in expected["gradients"].items():
+            # Cancellation before a normalisation leaves rounding of the size of the largest gradients there.
+            tolerance = 1e-5 * max(1.0, gradient.abs().max().item())
+            assert torch.allclose(result["gradients"][name], gradient, rtol=1e-3, atol=tolerance), name
+
+
+def test_running_statistics_are_those_of_one_process(results, expected):
+    assert any("running_var" in name for name in expected["state"])
+    for result in results:
+        for name, value in expected["state"].items():
+            assert torch.allclose(result["state"][name], value, rtol=1e-5, atol=1e-6), name
