@@ -1,6 +1,6 @@
 """Batches in worker processes, for training and for evaluation."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import cv2
@@ -42,16 +42,30 @@ class BatchLoader(Generic[T]):
         self.num_workers = num_workers
         self._recipe = dict(recipe or {})
         self._loader: DataLoader[T] | None = None
+        self._batches: Generator[T, None, None] | None = None
 
     def __len__(self) -> int:
         """Return the number of batches."""
         return len(self.batch_sampler)  # type: ignore[arg-type]  # our samplers are sized
 
     def __iter__(self) -> Iterator[T]:
-        """Yield the batches; workers are started with the first, and kept.
+        """Return a generator of the batches; workers are started for the first batch, and kept.
 
-        Being a generator, it does nothing before: Lightning calls ``iter`` once only to see whether it can.
+        It does nothing before: Lightning calls ``iter`` once only to see whether it can.
         """
+        self._batches = self._load()
+        return self._batches
+
+    def close(self) -> None:
+        """Let the workers go; the next iteration starts new ones.
+
+        Left to the garbage collector, workers that an exception has cut off may be waited for in vain, 5 s each.
+        """
+        if self._batches is not None:
+            self._batches.close()
+        self._batches = self._loader = None
+
+    def _load(self) -> Generator[T, None, None]:
         if self._loader is None:
             self._loader = DataLoader(
                 self.dataset,
@@ -65,10 +79,6 @@ class BatchLoader(Generic[T]):
                 generator=torch.Generator(),
             )
         yield from self._loader
-
-    def close(self) -> None:
-        """Let the workers go; the next iteration starts new ones."""
-        self._loader = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the batches follow from."""

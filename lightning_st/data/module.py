@@ -271,6 +271,10 @@ class SelfTrainingDataModule(LightningDataModule):
             loader.close()
         self._loaders.clear()
 
+    def on_exception(self, exception: BaseException) -> None:
+        """Let the workers of all loaders go."""
+        self.teardown()
+
     # What could not be read
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -212,9 +213,11 @@ def test_bad_images_are_noted_by_set_until_they_are_too_many(tmp_path: Path):
         trainer(tmp_path, steps=4).fit(Recorder(tmp_path), datamodule=data)
 
 
-def test_workers_end_with_the_run(tmp_path: Path):
+@pytest.mark.parametrize("kill_at", [None, 1])
+def test_workers_end_with_the_run(tmp_path: Path, kill_at: int | None):
     before = set(multiprocessing.active_children())
-    fit(tmp_path / "run", tmp_path, num_workers=2, steps=2)
+    with pytest.raises(KilledError) if kill_at else nullcontext():
+        fit(tmp_path / "run", tmp_path, num_workers=2, steps=2, kill_at=kill_at)
     assert set(multiprocessing.active_children()) <= before
 
 
