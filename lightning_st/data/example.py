@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lightning_st.errors import DataError
+from lightning_st.index import default_cache_folder
 
 WHEEL = "deepforest==2.1.0"
 WHEEL_SHA256 = "8c2798d8e9be7f0004b194fe207b76c1d9fff6e711b3db67b9508dcd5d00ae54"
@@ -57,6 +58,27 @@ _SCENES: dict[str, dict[str, tuple[int, int, int, int]]] = {
 }
 
 
+def fetch_trees(cache_folder: Path | str | None = None) -> dict[str, dict[str, Any]]:
+    """Return the fields of each ``Source`` of the example data, made if the cache does not have them.
+
+    Args:
+        cache_folder: They are kept in ``examples/trees`` of it; in the user's cache folder where missing.
+
+    Raises:
+        DataError: If they cannot be fetched.
+    """
+    cache = default_cache_folder().parent if cache_folder is None else Path(cache_folder).absolute()
+    folder = cache / "examples" / "trees"
+    make_trees(folder)
+    images = str(folder / "images")
+    return {
+        "labeled": {"images": images, "annotations": str(folder / "train_labeled.json")},
+        "unlabeled": {"images": images, "list": str(folder / "train_unlabeled.txt")},
+        "val": {"images": images, "annotations": str(folder / "val.json")},
+        "test": {"images": images, "annotations": str(folder / "test.json")},
+    }
+
+
 def make_trees(folder: Path) -> None:
     """Make the example data in ``folder``, unless they are there: fetch the wheel, check it, and cut the tiles.
 
@@ -77,17 +99,6 @@ def make_trees(folder: Path) -> None:
             tiles = Path(beside) / "tiles"
             _cut_wheel(_fetch(Path(beside)), tiles)
             os.rename(tiles, folder)
-
-
-def trees_sources(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the sources of a ``SelfTrainingDataModule`` for the example data in ``folder``."""
-    images = str(folder / "images")
-    return {
-        "labeled": {"images": images, "annotations": str(folder / "train_labeled.json")},
-        "unlabeled": {"images": images, "list": str(folder / "train_unlabeled.txt")},
-        "val": {"images": images, "annotations": str(folder / "val.json")},
-        "test": {"images": images, "annotations": str(folder / "test.json")},
-    }
 
 
 def _fetch(folder: Path) -> Path:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,14 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 
 from lightning_st.data.dataset import EvalDataset, TrainDataset, TrainingSet
-from lightning_st.data.example import make_trees, trees_sources
+from lightning_st.data.example import fetch_trees
 from lightning_st.data.loader import BatchLoader, RowSampler
 from lightning_st.data.pseudo_labels import open_pseudo_labels
 from lightning_st.data.sampling import GlobalBatchSampler, Stream, StreamName, pseudo_count
 from lightning_st.data.source import Source
 from lightning_st.data.split import Split, class_source, is_too_many, refuse_leaks
 from lightning_st.errors import ConfigError, DataError, TooManyBadError
-from lightning_st.index import AnnotationIndex, default_cache_folder
+from lightning_st.index import AnnotationIndex
 from lightning_st.transforms import make_policy
 from lightning_st.types import Batch, EvalBatch
 
@@ -131,7 +130,11 @@ class SelfTrainingDataModule(LightningDataModule):
         """
         if self._splits:
             return
-        splits = {name: self._open(name, source) for name, source in self._all_sources().items()}
+        sources = {name: source for name, source in self.sources.items() if source is not None}
+        if self.example is not None:
+            sources = {name: Source(**fields) for name, fields in fetch_trees(self.cache_folder).items()} | sources
+        where = self.seed, self.cache_folder, self.max_bad_fraction
+        splits = {name: Split.open(name, source, *where) for name, source in sources.items()}
         if self.pseudo_labels is not None or splits.keys() - {"unlabeled"}:  # else a checkpoint names the classes
             classes = class_source(splits).index.classes
             for split in splits.values():
@@ -320,40 +323,21 @@ class SelfTrainingDataModule(LightningDataModule):
         Raises:
             ConfigError: Naming the argument.
         """
-        for name in ("batch_size", "eval_batch_size", "epoch_batches"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError.expected(f"data.{name}", "at least 1", value)
-        if self.num_workers < 0:
-            raise ConfigError.expected("data.num_workers", "at least 0", self.num_workers)
-        if not 0 <= self.max_bad_fraction <= 1:
-            raise ConfigError.expected("data.max_bad_fraction", "from 0 to 1", self.max_bad_fraction)
-        if self.score_threshold is not None and not 0 < self.score_threshold <= 1:
-            raise ConfigError.expected("data.score_threshold", "above 0 and at most 1", self.score_threshold)
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError.expected("data.seed", "from 0 to 2**32 - 1", self.seed)
+        rules = {
+            "batch_size": (self.batch_size >= 1, "at least 1"),
+            "eval_batch_size": (self.eval_batch_size >= 1, "at least 1"),
+            "epoch_batches": (self.epoch_batches is None or self.epoch_batches >= 1, "at least 1"),
+            "num_workers": (self.num_workers >= 0, "at least 0"),
+            "max_bad_fraction": (0 <= self.max_bad_fraction <= 1, "from 0 to 1"),
+            "score_threshold": (self.score_threshold is None or 0 < self.score_threshold <= 1, "above 0 and at most 1"),
+            "seed": (0 <= self.seed < 2**32, "from 0 to 2**32 - 1"),
+        }
+        for name, (is_kept, allowed) in rules.items():
+            if not is_kept:
+                raise ConfigError.expected(f"data.{name}", allowed, getattr(self, name))
         if self.example not in (None, "trees"):
             raise ConfigError.unknown_choice("data.example", str(self.example), ["trees"])
         pseudo_count(self.batch_size, self.pseudo_ratio)
-
-    def _all_sources(self) -> dict[str, Source]:
-        """Return the sources that are given, and those of the example data, fetched, for the others."""
-        given = {name: source for name, source in self.sources.items() if source is not None}
-        if self.example is None:
-            return given
-        cache = default_cache_folder().parent if self.cache_folder is None else Path(self.cache_folder)
-        folder = cache.absolute() / "examples" / "trees"
-        make_trees(folder)
-        return {name: Source(**values) for name, values in trees_sources(folder).items()} | given
-
-    def _open(self, name: str, source: Source) -> Split:
-        """Open a source that must have labels, or must not."""
-        if (source.annotations is None) != (name == "unlabeled"):
-            labels = "left out: an unlabelled image has none" if name == "unlabeled" else "the file of the labels"
-            raise ConfigError.expected(f"data.{name}.annotations", labels, source.annotations)
-        split = Split.open(name, source, self.seed, self.cache_folder)
-        split.refuse_bad_boxes(self.max_bad_fraction)
-        return split
 
     def _training_set(self, name: StreamName) -> TrainingSet:
         split = self.split(name)

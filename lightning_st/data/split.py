@@ -35,17 +35,40 @@ class Split:
     thresholds: ScoreThresholds | None = None
 
     @classmethod
-    def open(cls, name: str, source: Source, seed: int, cache_folder: str | Path | None) -> "Split":
+    def open(
+        cls,
+        name: str,
+        source: Source,
+        seed: int = 0,
+        cache_folder: str | Path | None = None,
+        max_bad_fraction: float = 0.01,
+    ) -> "Split":
         """Open a source, its index built if the cache does not have it.
 
+        Args:
+            name: See ``Split``.
+            source: Where the images are.
+            seed: Of the subset, where the source asks for a fraction.
+            cache_folder: Where indexes are kept; in the user's cache folder where missing.
+            max_bad_fraction: Of the boxes that cannot be used, 0-1.
+
         Raises:
+            ConfigError: If labels are missing, or given for unlabelled images.
             DataError: If it has no image, or something in it is wrong.
+            TooManyBadError: If too many boxes cannot be used.
         """
         assert source.images is not None
+        if (source.annotations is None) != (name == "unlabeled"):
+            labels = "left out: an unlabelled image has none" if name == "unlabeled" else "the file of the labels"
+            raise ConfigError.expected(f"data.{name}.annotations", labels, source.annotations)
         index = build_index(source.images, source.annotations, source.format, source.list, cache_folder)
         rows = nested_subset(index, source.fraction, seed)
         if not len(rows):
             raise DataError(f"{source.images}: there is no image (data.{name}).")
+        bad, total = index.bad_box_count, index.box_count_read
+        if is_too_many(bad, total, max_bad_fraction):
+            lines = [line for problem in index.problems.values() for line in problem["examples"]]
+            raise TooManyBadError("boxes", lines, bad, total, max_bad_fraction)
         return cls(name, index, rows)
 
     def __len__(self) -> int:
@@ -85,16 +108,6 @@ class Split:
             "labels_by_class": dict(zip(self.index.classes, by_class.tolist(), strict=True)),
             "labels_per_image": np.bincount(counts.clip(max=_MOST_LABELS), minlength=_MOST_LABELS + 1).tolist(),
         }
-
-    def refuse_bad_boxes(self, max_bad_fraction: float) -> None:
-        """Stop if too many boxes of the source could not be used.
-
-        Raises:
-            TooManyBadError: With the first of them.
-        """
-        bad, total = self.index.bad_box_count, self.index.box_count_read
-        if is_too_many(bad, total, max_bad_fraction):
-            raise TooManyBadError("boxes", self.index.bad_box_examples, bad, total, max_bad_fraction)
 
     def class_map(self, classes: Sequence[str]) -> NDArray[np.int64] | None:
         """Return what each class of this set is among ``classes``, int64 [C]; None where both lists are the same.

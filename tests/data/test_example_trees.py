@@ -116,9 +116,12 @@ def test_strips_are_further_apart_than_a_crown_is_wide():
 
 
 def test_own_sources_come_before_the_example(wheel_house: Path, tmp_path: Path):
-    own = {"images": str(wheel_house), "list": None}
+    (tmp_path / "own").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "own" / "a.png")
+    own = {"images": str(tmp_path / "own")}
     data = SelfTrainingDataModule(unlabeled=own, example="trees", cache_folder=str(tmp_path / "cache"))
-    assert data._all_sources()["unlabeled"].images == str(wheel_house)
+    assert data.image_count("unlabeled") == 1
+    assert data.image_count("labeled") == 12
 
 
 def test_without_network_one_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -66,12 +66,13 @@ def test_what_comes_first_is_uniform(length: int, vary: str):
     assert abs(statistic - (length - 1)) < 5 * np.sqrt(2 * (length - 1))
 
 
-def test_every_order_of_five_is_as_likely():
-    draws = 20 * factorial(5)
-    positions, orders = np.tile(np.arange(5), draws), np.repeat(np.arange(draws), 5)
-    counts = Counter(map(tuple, KeyedPermutation(5, 9)(positions, orders).reshape(-1, 5).tolist()))
-    freedom = factorial(5) - 1
-    statistic = sum((count - 20) ** 2 / 20 for count in counts.values()) + 20 * (factorial(5) - len(counts))
+def test_every_order_of_six_is_as_likely():
+    """A Feistel network as narrow as 6 numbers need would miss this by 25 standard deviations."""
+    draws = 40 * factorial(6)
+    positions, orders = np.tile(np.arange(6), draws), np.repeat(np.arange(draws), 6)
+    counts = Counter(map(tuple, KeyedPermutation(6, 9)(positions, orders).reshape(-1, 6).tolist()))
+    freedom = factorial(6) - 1
+    statistic = sum((count - 40) ** 2 / 40 for count in counts.values()) + 40 * (factorial(6) - len(counts))
     assert abs(statistic - freedom) < 5 * np.sqrt(2 * freedom)
 
 
