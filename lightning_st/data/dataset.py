@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from lightning_st.data.decoding import Header, Size, decode, read_bytes, read_header
 from lightning_st.data.sampling import Draw, Stream, StreamName, generator
@@ -247,8 +247,12 @@ class EvalDataset(Dataset[EvalBatch]):
 
 
 def _stack(images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-    """Return images of one size, each uint8 [H, W, 3], as uint8 [B, 3, H, W] in channels-last memory."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    """Return images of one size, each uint8 [H, W, 3], as uint8 [B, 3, H, W] in channels-last memory.
+
+    In a worker, PyTorch's own collation writes straight to the memory that the main process will read.
+    """
+    stacked: torch.Tensor = default_collate([torch.from_numpy(image) for image in images])
+    return stacked.permute(0, 3, 1, 2)
 
 
 def _pad_boxes(samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
