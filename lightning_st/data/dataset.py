@@ -191,8 +191,7 @@ class EvalDataset(Dataset[EvalBatch]):
     Args:
         index: The images.
         image_size: (height, width) of the batch in pixels.
-        class_map: int64 [C], what each label of the index is among the classes of the model; None where they are the
-            same.
+        class_map: int64 [C], what each label of the index is among the classes of the model; None for the same.
     """
 
     def __init__(self, index: AnnotationIndex, image_size: Size, class_map: NDArray[np.int64] | None = None) -> None:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 _MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
 _ROUNDS = 8
-# In narrower networks the halves have so few values that some orders of 5 or 6 things come visibly more often than
-# others.
+# In narrower networks the halves have so few values that some orders of 6 things come visibly more often than others.
 _MIN_BITS = 6
 
 

@@ -61,8 +61,7 @@ class Stream:
         Args:
             positions: int64 [K], numbers of draws, from 0 on.
             skip: Take the image that many places further on in the same pass instead, going round at its end: what
-                replaces
-                an image that cannot be read.
+                replaces an image that cannot be read.
         """
         passes, places = np.divmod(positions, len(self))
         return self.rows[self._permutation((places + skip) % len(self), passes)]
@@ -121,15 +120,14 @@ def pseudo_count(batch_size: int, pseudo_ratio: float) -> int:
     near_ratio = max(1, round(wanted)) / batch_size
     near_size = max(1, round(batch_size / ratio.denominator)) * ratio.denominator
     allowed = f"such that data.batch_size ({batch_size}) times it is a whole number"
-    advice = f"Take data.pseudo_ratio={near_ratio:.4g} or data.batch_size={near_size}."
+    advice = f"Take data.pseudo_ratio={near_ratio:.8g} or data.batch_size={near_size}."
     raise ConfigError.expected("data.pseudo_ratio", allowed, pseudo_ratio, advice)
 
 
 def _shares(sizes: Sequence[int], rank: int, world_size: int) -> list[range]:
     """Return the rank's share of the labelled and of the pseudo-labelled places.
 
-    The second counts the ranks from the other end, so that what is left over of it goes to other ranks than of the
-    first.
+    The second counts the ranks from the other end, so that what is left over goes to other ranks than of the first.
     """
     return [share(sizes[0], rank, world_size), share(sizes[1], world_size - 1 - rank, world_size)]
 

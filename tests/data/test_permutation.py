@@ -5,12 +5,13 @@ from math import factorial
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_st.data.permutation import KeyedPermutation
 
 
+@settings(deadline=None)  # machines are busy
 @given(length=st.integers(1, 3000), key=st.integers(0, 2**40))
 def test_every_number_comes_once(length: int, key: int):
     drawn = KeyedPermutation(length, key)(np.arange(length))
@@ -23,6 +24,7 @@ def test_lengths_around_a_power_of_two(length: int):
     assert len(np.unique(KeyedPermutation(length, 3)(np.arange(length)))) == length
 
 
+@settings(deadline=None)  # machines are busy
 @given(length=st.integers(2**40, 2**62), start=st.integers(0, 2**40 - 2000))
 def test_numbers_of_a_long_one_are_in_range_and_differ(length: int, start: int):
     drawn = KeyedPermutation(length, (1, 2))(np.arange(start, start + 1000))

@@ -1,9 +1,12 @@
 """Draws and global batches: exact counts, every image once a pass, any rank and any start."""
 
+import re
 from itertools import pairwise, product
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lightning_st.data.sampling import Draw, GlobalBatchSampler, Stream, generator, pseudo_count, share
 from lightning_st.errors import ConfigError
@@ -141,6 +144,17 @@ def test_a_ratio_that_gives_no_whole_number_names_those_that_do():
         pseudo_count(8, 0.3)
     assert pseudo_count(8, 0.25) == 2
     assert pseudo_count(10, 0.3) == 3
+
+
+@settings(deadline=None)  # machines are busy
+@given(batch_size=st.integers(1, 600), ratio=st.floats(0.001, 5))
+def test_the_advice_works(batch_size: int, ratio: float):
+    try:
+        pseudo_count(batch_size, ratio)
+    except ConfigError as error:
+        near_ratio, near_size = re.search(r"pseudo_ratio=(\S+) or data\.batch_size=(\d+)", str(error)).groups()
+        assert pseudo_count(batch_size, float(near_ratio)) >= 1
+        assert pseudo_count(int(near_size), ratio) >= 1
 
 
 @pytest.mark.parametrize("ratio", [-1, 1e-4, 1e6, float("nan")])
