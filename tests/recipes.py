@@ -33,12 +33,12 @@ def write_data(folder: Path, labeled: int = 8, unlabeled: int = 10) -> dict[str,
     return sources
 
 
-def tiny_recipe(folder: Path, **data: Any) -> dict[str, Any]:
+def tiny_recipe(folder: Path, labeled: int = 8, unlabeled: int = 10, **data: Any) -> dict[str, Any]:
     """Return a recipe of a few seconds on images that are written into `folder`."""
     training = {"max_steps": 6, "validate_every": 2, "optimizer": "adamw", "warmup_steps": 2, "ema_decay": 0.9}
     common = {"image_size": 64, "batch_size": 4, "num_workers": 0}
     return {
-        "data": {**write_data(folder), **common, **data},
+        "data": {**write_data(folder, labeled, unlabeled), **common, **data},
         "model": TINY_MODEL,
         "teacher": dict(training),
         "student": {**training, "init": "teacher"},

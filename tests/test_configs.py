@@ -50,10 +50,15 @@ def test_a_fit_and_what_follows_it(tiny_run, tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["lightning_st"])
     words = ["--config", str(path), *SMALL_DATA, *source_words(recipe, "labeled", "val"), "--trainer.accelerator=cpu"]
-    words += ["--trainer.devices=1", "--trainer.enable_progress_bar=false"]
+    words += ["--trainer.devices=1", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
     if "pseudo_labels" in yaml.safe_load(path.read_text())["data"]:
         words += [f"--data.pseudo_labels={run}/round_0/pseudo_labels", "--data.score_threshold=0.002"]
-    short = ["--trainer.max_steps=1", "--trainer.check_val_every_n_epoch=1", "--trainer.logger=CSVLogger"]
+    short = [
+        "--trainer.max_steps=1",
+        "--trainer.check_val_every_n_epoch=1",
+        "--trainer.log_every_n_steps=1",
+        "--trainer.logger=CSVLogger",
+    ]
     assert main(["fit", *words, *short, "--trainer.logger.save_dir=logs"]) == 0
     (checkpoint,) = tmp_path.rglob("*.ckpt")
     (saved,) = tmp_path.rglob("config.yaml")

@@ -1,0 +1,83 @@
+"""Two processes see the global batches of one: the same losses, the same labels, the same numbers."""
+
+import csv
+import json
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import yaml
+from recipes import tiny_recipe
+
+from lightning_st.index import AnnotationIndex
+
+pytestmark = pytest.mark.slow
+
+
+def run(folder: Path, recipe: dict, name: str, *words: str) -> Path:
+    config = folder / "recipe.yaml"
+    config.write_text(yaml.safe_dump(recipe))
+    command = [
+        sys.executable,
+        "-m",
+        "lightning_st",
+        "self_train",
+        "--config",
+        str(config),
+        "--output",
+        str(folder / name),
+    ]
+    result = subprocess.run([*command, *words], capture_output=True, text=True, check=False, timeout=600)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder / name
+
+
+def losses(stage: Path) -> list[float]:
+    with (stage / "metrics.csv").open() as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+
+
+def test_two_processes_do_what_one_does(tmp_path):
+    recipe = deepcopy(tiny_recipe(tmp_path / "data", labeled=7, unlabeled=9))
+    recipe["model"]["init_args"]["batch_norm"] = "sync"
+    for section in ("teacher", "student"):
+        recipe[section] |= {"max_steps": 20, "validate_every": 20, "lr": 0.0005}
+    recipe["trainer"]["log_every_n_steps"] = 1
+    one = run(tmp_path, recipe, "one")
+    words = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
+    two = run(tmp_path, recipe, "two", *words)
+
+    assert len(losses(one / "round_0/teacher")) == 20
+    assert losses(two / "round_0/teacher") == pytest.approx(losses(one / "round_0/teacher"), abs=1e-5)
+    labels = [AnnotationIndex.open(folder / "round_0/pseudo_labels/labels.index") for folder in (one, two)]
+    assert list(labels[0].iterate_names()) == list(labels[1].iterate_names())
+    images = [json.loads((folder / "round_0/student/evaluation.json").read_text())["images"] for folder in (one, two)]
+    assert images[0] == images[1] == {"val": 5, "test": 5}
+
+
+def test_two_processes_label_and_evaluate_exactly_as_one(tmp_path):
+    """From the same teacher: a run of one process whose later stages are made by two."""
+    recipe = deepcopy(tiny_recipe(tmp_path / "data", labeled=7, unlabeled=9))
+    one = run(tmp_path, recipe, "one")
+    checkpoint = one / "round_0/teacher/checkpoints/best.ckpt"
+    config = tmp_path / "recipe.yaml"
+    words = [
+        sys.executable,
+        "-m",
+        "lightning_st",
+        "pseudo_label",
+        "--config",
+        str(config),
+        "--checkpoint",
+        str(checkpoint),
+    ]
+    ddp = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
+    result = subprocess.run(
+        [*words, "--output", str(tmp_path / "two"), *ddp], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    labels = [AnnotationIndex.open(path / "labels.index") for path in (one / "round_0/pseudo_labels", tmp_path / "two")]
+    assert labels[0].fingerprint == labels[1].fingerprint
+    assert len(labels[1]) == 9
