@@ -70,7 +70,10 @@ def test_a_fraction_is_counted_as_such(tmp_path: Path):
     whole = SelfTrainingDataModule(labeled)
     half = SelfTrainingDataModule(labeled | {"fraction": 0.5})
     assert half.image_count("labeled") == 5
-    assert half.statistics()["labeled"]["labels"] < whole.statistics()["labeled"]["labels"]
+    found = half.statistics()["labeled"]
+    assert found["labels"] < whole.statistics()["labeled"]["labels"]
+    assert sum(found["labels_by_class"].values()) == found["labels"]
+    assert sum(found["labels_per_image"]) == 5
     assert half.fingerprints() != whole.fingerprints()
     assert half.fingerprints() == SelfTrainingDataModule(labeled | {"fraction": 0.5}).fingerprints()
     assert set(half.rows("labeled")) == {row for batch in half.train_dataloader() for row in batch["rows"].tolist()}
