@@ -1,7 +1,6 @@
 """From what the head says of each anchor to the detections of each image (paper.md, section 4.6), a batch at once."""
 
 import torch
-import torchvision.ops
 from torch import Tensor
 
 from lightning_st.models.boxes import clip, decode, has_area
@@ -30,6 +29,9 @@ def select_detections(
         pre_nms_count: The best of each class and image that are compared with each other.
         max_detections: The most that are returned for one image.
     """
+    # Here, because it takes longer to import than all the rest of this room.
+    from torchvision.ops import batched_nms
+
     batch_size, _, class_count = probabilities.shape
     image, anchor, label = torch.nonzero(probabilities > score_threshold, as_tuple=True)
     score = probabilities[image, anchor, label]
@@ -38,8 +40,10 @@ def select_detections(
     box = clip(decode(deltas[image[best], anchor[best]], anchors[anchor[best]]), *canvas)
     valid = has_area(box)
     best, box = best[valid], box[valid]
-    # In float64: torchvision moves the groups apart by adding offsets of up to B * C canvases to the coordinates.
-    kept = torchvision.ops.batched_nms(box.double(), score[best].double(), group[best], nms_iou)
+    # In float64: torchvision moves the groups apart by adding offsets of up to B * C canvases to the coordinates. Under
+    # autocast it would go back to float32.
+    with torch.autocast(box.device.type, enabled=False):
+        kept = batched_nms(box.double(), score[best].double(), group[best], nms_iou)
     # In the order of the candidates, so that equal scores stay in a fixed order.
     kept = kept.sort().values
     best, box = best[kept], box[kept]

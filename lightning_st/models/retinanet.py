@@ -198,19 +198,16 @@ class RetinaNet(nn.Module):
             # What lies to the right of an anchor lies to the left in the mirror.
             signs = deltas.new_tensor([-1, 1, 1, 1])
             deltas = (deltas + mirrored_deltas[:, mirror].float() * signs) / 2
-        anchors = self._canvas_anchors(normalised)
-        # Under autocast, torchvision's NMS would go back to float32.
-        with torch.autocast(images.device.type, enabled=False):
-            return select_detections(
-                probabilities,
-                deltas,
-                anchors,
-                canvas,
-                score_threshold=self.score_threshold,
-                nms_iou=self.nms_iou,
-                pre_nms_count=self.pre_nms_count,
-                max_detections=self.max_detections,
-            )
+        return select_detections(
+            probabilities,
+            deltas,
+            self._canvas_anchors(normalised),
+            canvas,
+            score_threshold=self.score_threshold,
+            nms_iou=self.nms_iou,
+            pre_nms_count=self.pre_nms_count,
+            max_detections=self.max_detections,
+        )
 
     def restore(self, predictions: list[Prediction], scales: Tensor, sizes: Tensor) -> list[Prediction]:
         """Return ``predictions`` in pixels of the original images, clipped to them, boxes without area left out.
@@ -237,7 +234,9 @@ class RetinaNet(nn.Module):
         height, width = images.shape[-2:]
         stride = self.anchors.strides[-1]
         normalised = (images.float() - self.image_mean.float()) / self.image_std.float()
-        padded = nn.functional.pad(normalised, (0, -width % stride, 0, -height % stride))
+        # Not `-width % stride`: torch.compile cannot take that remainder of a size that changes.
+        missing = [(stride - side % stride) % stride for side in (width, height)]
+        padded = nn.functional.pad(normalised, (0, missing[0], 0, missing[1]))
         # The type of the weights, which "bf16-true" changes.
         return padded.to(self.image_mean.dtype)
 

@@ -1,5 +1,6 @@
 """Decoding against a version that goes class by class (paper.md, section 4.6)."""
 
+import pytest
 import torch
 from torchvision.ops import nms
 
@@ -77,14 +78,17 @@ def test_equal_scores_keep_their_order():
     assert torch.equal(first["boxes"], clip(ANCHORS[:5], *CANVAS))
 
 
-def test_nms_is_exact_for_the_last_of_many_groups():
+@pytest.mark.parametrize("autocast", [False, True])
+def test_nms_is_exact_for_the_last_of_many_groups(autocast):
     """Offsets of groups must not eat the precision of coordinates: here the IoUs are 0.5 -+ 1e-4."""
     anchors = torch.tensor([[0.0, 0.0, 64.0, 64.0], [0.0, 0.0, 64.0, 32.006], [0.0, 0.0, 64.0, 31.994]])
     probabilities = torch.zeros(40, 3, 80)
     probabilities[:, 0, 79] = 0.9
     probabilities[:, 1:, 79] = torch.tensor([0.8, 0.7])
     settings = {"score_threshold": 0.05, "nms_iou": 0.5, "pre_nms_count": 5000, "max_detections": 100}
-    for prediction in select_detections(probabilities, torch.zeros(40, 3, 4), anchors, (64, 64), **settings):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        predictions = select_detections(probabilities, torch.zeros(40, 3, 4), anchors, (64, 64), **settings)
+    for prediction in predictions:
         assert prediction["scores"].tolist() == torch.tensor([0.9, 0.7]).tolist()
 
 

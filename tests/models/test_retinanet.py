@@ -179,6 +179,7 @@ def test_losses_are_float32_under_autocast():
     assert torch.allclose(losses, plain, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_losses_compile_into_one_graph():
     model = make_lively()
     batch = make_batch()
@@ -186,10 +187,22 @@ def test_losses_compile_into_one_graph():
     logits, deltas = (output.detach().requires_grad_() for output in model(batch["images"]))
     expected, _ = model.losses_of(logits, deltas, anchors, batch)
     expected_gradient = torch.autograd.grad(expected.sum(), logits)[0]
-    compiled = torch.compile(model.losses_of, backend="aot_eager", fullgraph=True)
-    losses, _ = compiled(logits, deltas, anchors, batch)
+    losses, _ = torch.compile(model.losses_of, backend="aot_eager", fullgraph=True)(logits, deltas, anchors, batch)
     assert torch.allclose(losses, expected)
     assert torch.allclose(torch.autograd.grad(losses.sum(), logits)[0], expected_gradient)
+
+
+@pytest.mark.slow
+def test_normalisation_and_anchors_compile_for_changing_canvases():
+    model = make_tiny()
+
+    def start(images):
+        normalised = model._normalise(images)
+        return normalised, model.anchors.boxes(*normalised.shape[-2:], images.device)
+
+    compiled = torch.compile(start, backend="aot_eager", fullgraph=True)
+    for images in (make_images(1), make_images(1, height=128, width=70)):
+        assert all(torch.equal(*pair) for pair in zip(compiled(images), start(images), strict=True))
 
 
 def same(first, second, tolerance: float = 0.0) -> bool:
