@@ -63,5 +63,11 @@ def test_a_fit_and_what_follows_it(tiny_run, tmp_path, monkeypatch, path):
     (checkpoint,) = tmp_path.rglob("*.ckpt")
     (saved,) = tmp_path.rglob("config.yaml")
     for command, splits in (("validate", ["val"]), ("test", ["test"]), ("predict", ["unlabeled"])):
-        more = [*source_words(recipe, *splits), "--trainer.logger=false", "--ckpt_path", str(checkpoint)]
+        more = [
+            *source_words(recipe, *splits),
+            "--trainer.logger=false",
+            "--trainer.enable_checkpointing=false",
+            "--ckpt_path",
+            str(checkpoint),
+        ]
         assert main([command, "--config", str(saved), *more]) == 0

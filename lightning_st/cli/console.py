@@ -7,6 +7,7 @@ import warnings
 # Each comes with every Trainer, and says nothing that a user of this package could act on.
 _NOISE = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.14 and later
+    r"You defined a `validation_step` but have no `val_dataloader`",  # a run without val is one of ours
     r"The '.*dataloader' does not have many workers",  # data.num_workers is the user's to choose
 )
 
@@ -20,8 +21,6 @@ def prepare_console() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     log = logging.getLogger("lightning_st")
     log.setLevel(logging.INFO)
-    if not log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
-        log.propagate = False
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.handlers[:] = [handler]  # not one more where several commands run in one process

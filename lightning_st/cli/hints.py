@@ -75,7 +75,7 @@ def _nearest_class(name: str, classes: list[str]) -> str:
 
 def _one_line(where: str, message: str) -> str:
     """Return the message's most telling lines as one, without the parser's own type dumps."""
-    lines = [line.strip(" -") for line in message.splitlines()]
+    lines = [_PARSER_KEY.sub("", line).strip(" -:") for line in message.splitlines()]
     kept = [line for line in lines if line and not line.startswith(_NOISE)]
     text = "; ".join(kept).replace("<class '", "").replace("'>", "")
     return f"{where}: {text}" if where and where not in text else text

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentError
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -15,6 +16,9 @@ from lightning_st.data import SelfTrainingDataModule, Source
 from lightning_st.errors import ConfigError
 from lightning_st.models import RetinaNet
 from lightning_st.modules import StudentModule, TaskModule, TeacherModule
+
+_SHARED_KEYS = ("seed_everything", "trainer", "data", "model")
+"""What ``fit``, ``validate``, ``test`` and ``predict`` all accept."""
 
 _CLASSES = ["lightning_st.TeacherModule", "lightning_st.StudentModule", "lightning_st.RetinaNet"]
 
@@ -83,9 +87,8 @@ class SaveSharedConfig(SaveConfigCallback):
         """Write ``config.yaml`` to the log folder when a fit begins."""
         if stage != "fit" or trainer.log_dir is None or not trainer.is_global_zero:
             return
-        shared: dict[str, Any] = {
-            key: value for key, value in self.config.items() if key in ("seed_everything", "trainer", "data", "model")
-        }
+        config: dict[str, Any] = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, skip_check=True))
+        shared = {key: config[key] for key in _SHARED_KEYS if key in config}
         folder = Path(trainer.log_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self.parser.save(shared, str(folder / "config.yaml"), skip_unset=False, overwrite=True, skip_check=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump(shared, sort_keys=False), encoding="utf-8")

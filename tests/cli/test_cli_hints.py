@@ -43,6 +43,7 @@ UNION = """Parser key "model":
             "Parser key \"data.x\":\n  Expected a <class 'float'>. Got value: foo",
             "data.x: Expected a float. Got value: foo",
         ),
+        ("Parser key \"config\": File does not exist: 'nowhere.yaml'", "config: File does not exist: 'nowhere.yaml'"),
         ("unrecognized arguments: --zzz", "Unknown option --zzz."),
     ],
 )

@@ -132,6 +132,7 @@ def test_labelling_needs_nothing_but_images_and_a_checkpoint(tiny_run, tmp_path)
     assert "calibration" not in store.manifest
 
 
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 def test_without_val_the_last_checkpoint_stands_and_calibration_refuses(tmp_path):
     recipe = tiny_recipe(tmp_path / "data")
     del recipe["data"]["val"]
