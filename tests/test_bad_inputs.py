@@ -142,7 +142,7 @@ REFUSED: dict[str, tuple[Callable[[Case], Any], str]] = {
     "boxes outside": (lambda c: [c.edit("labeled", box(n, [500, 500, 5, 5])) for n in (0, 1)], "boxes"),
     "classes of val that differ": (lambda c: c.edit("val", field("categories", "name", "cube")), "cube"),
     "images of val in the unlabelled set": (leak, r"data\.val"),
-    "all images truncated": (truncate_all, r"max_bad_fraction"),
+    "all images truncated": (truncate_all, "Truncated File Read"),
     "images of another size than annotated": (other_size, r"annotations say 80 x 64, the file is 50 x 50"),
     "a cache that is a file": (cache_is_a_file, "cache"),
     "ratio below 0": (lambda c: c.set(data={"pseudo_ratio": -1}), r"data\.pseudo_ratio"),

@@ -44,6 +44,8 @@ def test_a_recipe_goes_the_whole_way(tiny_run, tmp_path, path):
     assert (tmp_path / "run" / "report" / "index.html").is_file()
 
 
+# A checkpoint is evaluated without the callbacks that wrote it.
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks")
 @pytest.mark.parametrize("path", FITS, ids=name)
 def test_a_fit_and_what_follows_it(tiny_run, tmp_path, monkeypatch, path):
     recipe, run = tiny_run
