@@ -36,17 +36,17 @@ def synchronise(module: nn.Module) -> nn.Module:
         ``module``, or what replaces it.
     """
     if isinstance(module, nn.BatchNorm2d):
-        return SyncBatchNorm2d(module)
+        return module if isinstance(module, SyncBatchNorm2d) else SyncBatchNorm2d(module)
     for name, child in module.named_children():
         setattr(module, name, synchronise(child))
     return module
 
 
-class SyncBatchNorm2d(nn.SyncBatchNorm):
+class SyncBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation over the images of all processes, on every device.
 
-    On CUDA this is torch's ``SyncBatchNorm``, which refuses CPU tensors; elsewhere two all-reduces give the mean and
-    the variance. In one process, and in evaluation, it is plain batch normalisation.
+    Two all-reduces give the mean and the variance; torch's ``SyncBatchNorm`` refuses CPU tensors, and DDP refuses it
+    and its subclasses on a CPU. In one process, and in evaluation, it is plain batch normalisation.
 
     Args:
         norm: The layer to replace; its parameters and buffers are taken over, not copied. (torch's and Lightning's own
@@ -62,7 +62,7 @@ class SyncBatchNorm2d(nn.SyncBatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x``, floating [B, C, H, W]."""
-        is_synced = self.training and dist.is_available() and dist.is_initialized() and not x.is_cuda
+        is_synced = self.training and dist.is_available() and dist.is_initialized()
         normalised = self._normalise_over_processes(x) if is_synced else super().forward(x)
         return cast(Tensor, self.after(normalised))
 
