@@ -89,11 +89,14 @@ class FakeTask(nn.Module):
         return FakeMetric()
 
 
-def make_batch(position, images=range(6), pseudo=(4, 5), max_boxes=32, boxes=True):
-    """Return what types.Batch describes: the given images of the global batch number ``position``."""
+def make_batch(position, images=range(6), pseudo=(4, 5), max_boxes=32, boxes=True, pseudo_seed=0):
+    """Return what types.Batch describes: the given images of the global batch number ``position``.
+
+    Another ``pseudo_seed`` gives the pseudo-labelled images other pixels and labels.
+    """
     samples, labels = [], []
     for image in images:
-        generator = torch.Generator().manual_seed(1000 * position + image)
+        generator = torch.Generator().manual_seed(1000 * position + image + pseudo_seed * (image in pseudo))
         label = int(torch.randint(2, (), generator=generator))
         noise = torch.randint(0, 100, (3, 8, 8), generator=generator, dtype=torch.uint8)
         samples.append(noise + torch.tensor([120 * label, 0, 60], dtype=torch.uint8)[:, None, None])

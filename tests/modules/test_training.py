@@ -45,10 +45,11 @@ def assert_equal_states(first, second):
 
 
 def test_the_teacher_learns_from_human_labels_alone(tmp_path):
-    with_pseudo, without = make_module(TeacherModule), make_module(TeacherModule)
-    logged = train(tmp_path, with_pseudo, 10)
-    train(tmp_path, without, 10, FakeData(shares=lambda position: [range(4)]))
-    assert_equal_states(with_pseudo.state_dict(), without.state_dict())
+    # Batches of one size: convolutions of other sizes may round otherwise.
+    first, second = make_module(TeacherModule), make_module(TeacherModule)
+    logged = train(tmp_path, first, 10)
+    train(tmp_path, second, 10, FakeData(pseudo_seed=10**6))
+    assert_equal_states(first.state_dict(), second.state_dict())
     assert logged[-1]["train/loss"] < 0.9 * logged[0]["train/loss"]
     assert logged[0].keys() == {"train/loss", "train/class", "train/count", "train/lr"}
 
