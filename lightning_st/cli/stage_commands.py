@@ -20,9 +20,9 @@ from lightning_st.reports import write_report
 from lightning_st.stages import PseudoLabelSettings, Recipe
 from lightning_st.stages import pseudo_label as run_pseudo_label
 from lightning_st.stages import self_train as run_self_train
+from lightning_st.stages.recipe import DATA_OWNED, MODULE_OWNED
 from lightning_st.stages.trainers import OWNED_KEYS
 
-_DATA_OWNED = {"pseudo_labels", "score_threshold", "epoch_batches", "seed"}
 _RUN_KEYS = ("config", "output", "restart", "checkpoint", "seed_everything")
 
 
@@ -59,10 +59,10 @@ def recipe_parser(command: str, about: str) -> ArgumentParser:
     parser.add_argument("--seed_everything", type=int, default=0, help="the seed of every random draw")
     parser.add_argument("--rounds", type=int, default=1, help="times that labels are made and a student is trained")
     parser.add_argument("--control", type=bool, default=False, help="also train a teacher for as many steps as both")
-    parser.add_class_arguments(SelfTrainingDataModule, "data", skip=_DATA_OWNED, instantiate=False)
+    parser.add_class_arguments(SelfTrainingDataModule, "data", skip=set(DATA_OWNED), instantiate=False)
     parser.add_subclass_arguments(torch.nn.Module, "model", skip={"classes"}, required=True, instantiate=False)
     for name, module in (("teacher", TeacherModule), ("student", StudentModule)):
-        parser.add_class_arguments(module, name, skip={"task", "classes", "init"}, instantiate=False)
+        parser.add_class_arguments(module, name, skip=set(MODULE_OWNED), instantiate=False)
         _add_train_settings(parser, name)
     parser.add_argument("--student.init", type=str, default="random", help="random, teacher, or a checkpoint file")
     parser.add_argument("--student.model", type=dict, default=None, help="another model than the teacher's")

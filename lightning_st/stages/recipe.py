@@ -4,14 +4,17 @@ The command line parses a YAML file into a recipe; in Python a dict does. Classe
 "init_args": {...}}`` and built by `build` when a stage begins, afresh for each stage.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from importlib import import_module
+from inspect import Parameter, signature
 from typing import Any
 
+from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
+from lightning_st.modules import StudentModule, TeacherModule
 
 
 @dataclass
@@ -63,10 +66,9 @@ class TrainSettings:
     @classmethod
     def read(cls, section: Mapping[str, Any], name: str) -> "TrainSettings":
         """Split a config section into the settings of a stage and the arguments of its module."""
-        own = {f.name for f in fields(cls)} - {"module"}
         settings = cls(
-            **{key: value for key, value in section.items() if key in own},
-            module={key: value for key, value in section.items() if key not in own},
+            **{key: value for key, value in section.items() if key in TRAIN_KEYS},
+            module={key: value for key, value in section.items() if key not in TRAIN_KEYS},
         )
         if settings.max_steps < 1:
             raise ConfigError.expected(f"{name}.max_steps", "at least 1", settings.max_steps)
@@ -80,6 +82,16 @@ class TrainSettings:
     def validation_interval(self) -> int:
         """Steps between two validations."""
         return min(self.validate_every or max(1, self.max_steps // 10), self.max_steps)
+
+
+TRAIN_KEYS = tuple(f.name for f in fields(TrainSettings) if f.name != "module")
+"""Keys of the sections ``teacher`` and ``student`` that are no arguments of a LightningModule."""
+
+DATA_OWNED = ("pseudo_labels", "score_threshold", "epoch_batches", "seed")
+"""Arguments of ``SelfTrainingDataModule`` that a stage gives itself."""
+
+MODULE_OWNED = ("task", "classes", "init")
+"""Arguments of a LightningModule that a stage gives itself."""
 
 
 @dataclass
@@ -112,8 +124,10 @@ class Recipe:
         """Refuse what can be refused before anything is read."""
         if self.rounds < 1:
             raise ConfigError.expected("rounds", "at least 1", self.rounds)
-        TrainSettings.read(self.teacher, "teacher")
-        TrainSettings.read(self.student, "student")
+        require_arguments("data", SelfTrainingDataModule, self.data, owned=DATA_OWNED)
+        for name, kind, section in (("teacher", TeacherModule, self.teacher), ("student", StudentModule, self.student)):
+            module = TrainSettings.read(section, name).module
+            require_arguments(name, kind, module, others=TRAIN_KEYS, owned=MODULE_OWNED)
         self.labelling()
 
     def labelling(self) -> PseudoLabelSettings:
@@ -159,5 +173,57 @@ def build(spec: Any) -> Any:
 
 
 def build_factory(spec: Mapping[str, Any]) -> Callable[..., Any]:
-    """Return the class that ``spec`` names with its ``init_args`` bound, to be called with what is still missing."""
-    return partial(import_name(spec["class_path"]), **build(dict(spec.get("init_args") or {})))
+    """Return the class that ``spec`` names with its ``init_args`` bound, to be called with what is still missing.
+
+    Raises:
+        ConfigError: If there is no such class, or it takes no such argument.
+    """
+    target = import_name(spec["class_path"])
+    arguments = dict(spec.get("init_args") or {})
+    require_arguments(spec["class_path"], target, arguments)
+    return partial(target, **build(arguments))
+
+
+def require_arguments(
+    section: str,
+    target: Callable[..., Any],
+    given: Mapping[str, Any],
+    others: Sequence[str] = (),
+    owned: Sequence[str] = (),
+) -> None:
+    """Refuse keys that ``target`` does not take from a recipe.
+
+    Args:
+        section: What the keys stand in, for the message.
+        target: Will be called with them.
+        given: The keys and their values.
+        others: Further keys that the section may have, for the message.
+        owned: Arguments that are not the recipe's to give.
+
+    Raises:
+        ConfigError: Naming the first unknown key, and the nearest known one.
+    """
+    arguments = _arguments_of(target)
+    if arguments is None:
+        return
+    known = [*others, *(name for name in arguments if name not in owned)]
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise ConfigError.unknown_choice(f"key of {section}", unknown[0], known)
+
+
+def _arguments_of(target: Callable[..., Any]) -> list[str] | None:
+    """Return the names that ``target`` can be called with, None where it takes any.
+
+    A class that hands further keywords on takes those of the class that it is derived from.
+    """
+    calls = (
+        [cls.__init__ for cls in target.__mro__ if "__init__" in vars(cls)] if isinstance(target, type) else [target]
+    )
+    names: list[str] = []
+    for call in calls:
+        parameters = [p for p in signature(call).parameters.values() if p.name not in ("self", *names)]
+        names += [p.name for p in parameters if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
+        if not any(p.kind is Parameter.VAR_KEYWORD for p in parameters):
+            return names
+    return None

@@ -1,5 +1,6 @@
 """One stage that trains: a teacher, a student, or the control arm; fit, choose the best checkpoint, evaluate."""
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -164,7 +165,9 @@ def _consider_last(trainer: Any, module: TaskModule, data: SelfTrainingDataModul
     score = module.evaluation[module.primary_metric]
     destination = last.with_name("best.ckpt")
     if trainer.is_global_zero and (is_better(score, best.best_model_score) or not destination.exists()):
-        shutil.copyfile(last, destination)
+        beside = destination.with_suffix(".new")
+        shutil.copyfile(last, beside)
+        os.replace(beside, destination)
     trainer.strategy.barrier()
 
 

@@ -55,7 +55,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keeps the newest state, also that of the very last step, which no interval need fall on."""
+    """Keeps the newest state, also that of the very last step, which no interval need fall on.
+
+    Where there is a validation it saves after it: a run that goes on from a state saved before would never make up for
+    the validation that it lost, and might choose another checkpoint as the best.
+    """
+
+    def __init__(self, folder: Path, every_steps: int, after_validation: bool) -> None:
+        """Keep ``last.ckpt`` in ``folder``, after each validation or else every ``every_steps`` optimiser steps."""
+        when = {"save_on_train_epoch_end": False} if after_validation else {"every_n_train_steps": every_steps}
+        super().__init__(folder, "last", enable_version_counter=False, **when)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the end of the training."""
@@ -113,11 +122,11 @@ def inference_trainer(options: Mapping[str, Any], folder: Path, extra: Callback 
 
 def _checkpoints(settings: TrainSettings, folder: Path, monitor: str | None) -> list[Callback]:
     checkpoints = folder / "checkpoints"
-    interval = settings.validation_interval
-    last = LastCheckpoint(checkpoints, "last", every_n_train_steps=interval, enable_version_counter=False)
+    last = LastCheckpoint(checkpoints, settings.validation_interval, after_validation=monitor is not None)
     if monitor is None:
         return [last]
-    return [last, ModelCheckpoint(checkpoints, "best", monitor=monitor, mode="max", enable_version_counter=False)]
+    best = ModelCheckpoint(checkpoints, "best", monitor=monitor, mode="max", enable_version_counter=False)
+    return [best, last]  # in this order: the last holds what the best knows
 
 
 def _build_given(options: Mapping[str, Any]) -> dict[str, Any]:

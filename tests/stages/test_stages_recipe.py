@@ -9,7 +9,7 @@ from lightning_st.stages.recipe import PseudoLabelSettings, Recipe, TrainSetting
 
 
 def recipe(**sections):
-    return Recipe(data={}, model={"class_path": "lightning_st.RetinaNet"}, **sections)
+    return Recipe(**{"data": {}, "model": {"class_path": "lightning_st.RetinaNet"}, **sections})
 
 
 def test_a_section_is_split_into_stage_and_module():
@@ -29,6 +29,10 @@ def test_a_section_is_split_into_stage_and_module():
         ({"pseudo_label": {"score_threshold": 1.5}}, r"Expected pseudo_label\.score_threshold"),
         ({"pseudo_label": {"shard_size": 0}}, r"Expected pseudo_label\.shard_size"),
         ({"pseudo_label": {"score_treshold": 0.5}}, r"Did you mean 'score_threshold'"),
+        ({"teacher": {"max_stepz": 5}}, r"Unknown key of teacher 'max_stepz'\. Did you mean 'max_steps'"),
+        ({"student": {"alfa": 1.0}}, r"Unknown key of student 'alfa'\. Did you mean 'alpha'"),
+        ({"data": {"augmnt": "S1"}}, r"Unknown key of data 'augmnt'\. Did you mean 'augment'"),
+        ({"data": {"seed": 3}}, r"Unknown key of data 'seed'"),
     ],
 )
 def test_a_recipe_refuses_what_cannot_be_meant(sections, message):
@@ -45,6 +49,25 @@ def test_build_makes_nested_classes_and_copies_the_rest():
     assert build(spec) == {"parts": [Fraction(1, 3), 2]}
     assert spec["parts"][0]["class_path"] == "fractions.Fraction"
     assert build_factory({"class_path": "fractions.Fraction", "init_args": {"denominator": 4}})(3) == Fraction(3, 4)
+
+
+def test_an_argument_that_a_class_does_not_take_is_refused_with_the_nearest():
+    spec = {"class_path": "lightning_st.RetinaNet", "init_args": {"backbon": "resnet18"}}
+    with pytest.raises(
+        ConfigError, match=r"Unknown key of lightning_st\.RetinaNet 'backbon'\. Did you mean 'backbone'"
+    ):
+        build(spec)
+
+
+def test_an_argument_that_a_base_class_takes_is_known():
+    factory = build_factory({"class_path": "lightning_st.StudentModule", "init_args": {"alpha": 1.0, "lr": 0.1}})
+    assert factory.keywords == {"alpha": 1.0, "lr": 0.1}
+    with pytest.raises(ConfigError, match="Did you mean 'momentum'"):
+        build_factory({"class_path": "lightning_st.StudentModule", "init_args": {"momentun": 0.1}})
+
+
+def test_a_class_that_takes_any_argument_is_given_it():
+    assert build({"class_path": "types.SimpleNamespace", "init_args": {"anything": 1}}).anything == 1
 
 
 @pytest.mark.parametrize("path", ["nowhere.Model", "fractions.Fracton", "Model", ""])
