@@ -217,9 +217,9 @@ def _arguments_of(target: Callable[..., Any]) -> list[str] | None:
 
     A class that hands further keywords on takes those of the class that it is derived from.
     """
-    calls = (
-        [cls.__init__ for cls in target.__mro__ if "__init__" in vars(cls)] if isinstance(target, type) else [target]
-    )
+    calls: list[Callable[..., Any]] = [target]
+    if isinstance(target, type):
+        calls = [vars(cls)["__init__"] for cls in target.__mro__ if "__init__" in vars(cls)]
     names: list[str] = []
     for call in calls:
         parameters = [p for p in signature(call).parameters.values() if p.name not in ("self", *names)]
