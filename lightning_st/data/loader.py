@@ -94,29 +94,33 @@ class BatchLoader(Generic[T]):
 
 
 class RowSampler:
-    """Yields an array of rows in batches, in its order.
+    """Yields groups of rows in batches, in their order; no batch holds rows of two groups.
+
+    So the batches of one group are the same whichever other groups are asked for: batches of other sizes may round
+    otherwise.
 
     Args:
-        rows: int64 [N].
-        batch_size: Rows in a batch; the last may be shorter.
+        groups: int64 [N] each.
+        batch_size: Rows in a batch; the last of a group may be shorter.
 
     Example:
-        >>> list(RowSampler(np.arange(3), 2))
-        [[0, 1], [2]]
+        >>> list(RowSampler([np.arange(3), np.arange(5, 7)], 2))
+        [[0, 1], [2], [5, 6]]
     """
 
-    def __init__(self, rows: NDArray[np.int64], batch_size: int) -> None:
-        self._rows = rows
+    def __init__(self, groups: Sequence[NDArray[np.int64]], batch_size: int) -> None:
+        self._groups = groups
         self._batch_size = batch_size
 
     def __len__(self) -> int:
         """Return the number of batches."""
-        return -(-len(self._rows) // self._batch_size)
+        return sum(-(-len(rows) // self._batch_size) for rows in self._groups)
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield lists of rows."""
-        for start in range(0, len(self._rows), self._batch_size):
-            yield self._rows[start : start + self._batch_size].tolist()
+        for rows in self._groups:
+            for start in range(0, len(rows), self._batch_size):
+                yield rows[start : start + self._batch_size].tolist()
 
 
 def _as_it_is(batch: T) -> T:

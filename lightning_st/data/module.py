@@ -100,7 +100,7 @@ class SelfTrainingDataModule(LightningDataModule):
         self._splits: dict[str, Split] = {}
         self._found_no_leak = False
         self._loaders: list[BatchLoader[Any]] = []
-        self._prediction: tuple[str, NDArray[np.int64] | None] = ("unlabeled", None)
+        self._prediction: tuple[str, Sequence[NDArray[np.int64]] | None] = ("unlabeled", None)
         self.bad_images: dict[str, str] = {}
         """What could not be read so far on this rank: "<file>: <problem>" to the name of its set."""
         if not self.has("val"):
@@ -239,17 +239,17 @@ class SelfTrainingDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> BatchLoader[EvalBatch]:
         """Return the loader of ``types.EvalBatch`` of the unlabelled images, or of what ``predict_on`` chose."""
-        name, rows = self._prediction
-        return self.evaluation_dataloader(name) if rows is None else self._evaluation_loader(name, rows)
+        name, groups = self._prediction
+        return self.evaluation_dataloader(name) if groups is None else self._evaluation_loader(name, groups)
 
-    def predict_on(self, name: str, rows: NDArray[np.int64]) -> None:
+    def predict_on(self, name: str, groups: Sequence[NDArray[np.int64]]) -> None:
         """Choose what ``predict_dataloader`` yields: images of a set in this order, all of them on this rank.
 
         Args:
             name: Of the set.
-            rows: int64 [N], rows of its index; there may be none.
+            groups: int64 [N] each, rows of its index; no batch holds rows of two groups. There may be none.
         """
-        self._prediction = name, rows
+        self._prediction = name, groups
 
     def evaluation_dataloader(self, name: str, rows: NDArray[np.int64] | None = None) -> BatchLoader[EvalBatch]:
         """Return the loader of ``types.EvalBatch`` of a set: every image once, on one rank.
@@ -266,7 +266,7 @@ class SelfTrainingDataModule(LightningDataModule):
         """
         rank, world_size = self._place()
         share = (self.rows(name) if rows is None else rows)[rank::world_size]
-        return self._evaluation_loader(name, share if len(share) else np.array([-1]))
+        return self._evaluation_loader(name, [share if len(share) else np.array([-1])])
 
     def teardown(self, stage: str | None = None) -> None:
         """Let the workers of all loaders go."""
@@ -343,11 +343,11 @@ class SelfTrainingDataModule(LightningDataModule):
         split = self.split(name)
         return TrainingSet(Stream(name, split.rows, self.seed), split.index, split.thresholds)
 
-    def _evaluation_loader(self, name: str, rows: NDArray[np.int64]) -> BatchLoader[EvalBatch]:
+    def _evaluation_loader(self, name: str, groups: Sequence[NDArray[np.int64]]) -> BatchLoader[EvalBatch]:
         split = self.split(name)
         class_map = split.class_map(self.classes) if split.index.is_labeled else None
         dataset = EvalDataset(split.index, self.image_size, class_map)
-        return self._keep(BatchLoader(dataset, RowSampler(rows, self.eval_batch_size), self.num_workers))
+        return self._keep(BatchLoader(dataset, RowSampler(groups, self.eval_batch_size), self.num_workers))
 
     def _keep(self, loader: BatchLoader[Any]) -> BatchLoader[Any]:
         """Remember a loader, so that ``teardown`` can close it."""

@@ -181,10 +181,10 @@ def _label_split(
     writer = PseudoLabelWriter(store, data.index(split), module.classes, f"{job}-{split}", size, data.rows(split))
     machine = inference_trainer(recipe.trainer, store)
     missing = writer.missing_shards(machine.global_rank, machine.world_size)
-    rows = np.concatenate([np.zeros(0, np.int64), *(writer.shard_rows(number) for number in missing)])
-    announce(f"{store}: {len(rows)} {split} images to label in {len(missing)} shards.")
+    shards = [writer.shard_rows(number) for number in missing]
+    announce(f"{store}: {sum(map(len, shards))} {split} images to label in {len(missing)} shards.")
     if writer.missing_shards():  # on any rank: all of them take part, or none
-        data.predict_on(split, rows)
+        data.predict_on(split, shards)
         trainer = inference_trainer(recipe.trainer, store, ShardWriting(writer, missing))
         trainer.predict(module, datamodule=data, return_predictions=False, weights_only=True)
     machine.strategy.barrier()

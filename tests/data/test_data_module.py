@@ -266,15 +266,15 @@ def test_other_rows_can_be_evaluated(tmp_path: Path):
     data = data_module(tmp_path, eval_batch_size=2)
     loader = data.evaluation_dataloader("labeled", np.array([5, 0, 3]))
     assert [batch["rows"].tolist() for batch in loader] == [[5, 0], [3]]
-    data.predict_on("val", np.array([4, 1]))
-    assert [batch["rows"].tolist() for batch in data.predict_dataloader()] == [[4, 1]]
-    data.predict_on("val", np.zeros(0, np.int64))
+    data.predict_on("val", [np.array([4, 1, 0]), np.array([2])])
+    assert [batch["rows"].tolist() for batch in data.predict_dataloader()] == [[4, 1], [0], [2]]
+    data.predict_on("val", [])
     assert list(data.predict_dataloader()) == []
 
 
 def test_a_row_sampler_yields_each_row_once():
     for count in range(6):
-        sampler = RowSampler(np.arange(count), 2)
+        sampler = RowSampler([np.arange(count)], 2)
         batches = list(sampler)
         assert len(batches) == len(sampler)
         assert [row for batch in batches for row in batch] == list(range(count))

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from recipes import tiny_recipe
 
+from lightning_st.index import AnnotationIndex
 from lightning_st.modules import checkpoint_fingerprint
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,7 @@ def write_config(folder: Path, workers: int) -> Path:
     recipe = tiny_recipe(folder / "data", num_workers=workers)
     recipe["teacher"] |= {"max_steps": 12}
     recipe["student"] |= {"max_steps": 12}
-    recipe["pseudo_label"]["shard_size"] = 1
+    recipe["pseudo_label"]["shard_size"] = 2
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path
@@ -61,6 +62,10 @@ def weights(run: Path) -> dict[str, str]:
     return {str(path.relative_to(run)): checkpoint_fingerprint(path) for path in sorted(run.rglob("*.ckpt"))}
 
 
+def stores(run: Path) -> list[str]:
+    return [AnnotationIndex.open(path).fingerprint for path in sorted(run.rglob("labels.index"))]
+
+
 def numbers(run: Path) -> list[dict]:
     return [json.loads(path.read_text())["splits"] for path in sorted(run.rglob("evaluation.json"))]
 
@@ -79,6 +84,7 @@ def test_killed_in_every_stage_it_ends_with_the_same_weights(tmp_path, workers):
         state = json.loads((tmp_path / "killed" / "manifest.json").read_text())["state"]
         assert state == "running", moment
     finish(start(config, tmp_path / "killed"))
+    assert stores(tmp_path / "killed") == stores(tmp_path / "whole")
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
     assert numbers(tmp_path / "killed") == numbers(tmp_path / "whole")
     logs = [(tmp_path / name / "round_0" / "student" / "metrics.csv").read_text() for name in ("killed", "whole")]

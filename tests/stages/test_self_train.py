@@ -10,7 +10,7 @@ from recipes import tiny_recipe
 from lightning_st.errors import ConfigError, StageError
 from lightning_st.modules import checkpoint_fingerprint
 from lightning_st.reports import write_report
-from lightning_st.selftrain import PseudoLabels
+from lightning_st.selftrain import PseudoLabels, PseudoLabelWriter
 from lightning_st.stages import Recipe, pseudo_label, self_train
 
 STAGES = ("round_0/teacher", "round_0/pseudo_labels", "round_0/student")
@@ -120,6 +120,27 @@ def test_labels_of_a_checkpoint_equal_those_of_the_run(tiny_run, tmp_path):
         {key: recipe[key] for key in ("data", "model", "pseudo_label", "trainer")}, checkpoint, tmp_path / "s"
     )
     assert store.index.fingerprint == PseudoLabels.open(folder / "round_0" / "pseudo_labels").index.fingerprint
+
+
+@pytest.mark.parametrize("finished", [1, 2])
+def test_a_labelling_that_was_cut_ends_with_the_same_bits(tiny_run, tmp_path, monkeypatch, finished):
+    recipe, folder = tiny_run
+    checkpoint = folder / "round_0" / "teacher" / "checkpoints" / "best.ckpt"
+    # Batches of 3 do not fit into shards of 4.
+    recipe = {**recipe, "data": {**recipe["data"], "eval_batch_size": 3}}
+    whole = pseudo_label(recipe, checkpoint, tmp_path / "whole")
+    write = PseudoLabelWriter.write_shard
+
+    def write_or_stop(writer, number, *args):
+        if number == finished:
+            raise RuntimeError("cut")
+        write(writer, number, *args)
+
+    monkeypatch.setattr(PseudoLabelWriter, "write_shard", write_or_stop)
+    with pytest.raises(RuntimeError, match="cut"):
+        pseudo_label(recipe, checkpoint, tmp_path / "cut")
+    monkeypatch.undo()
+    assert pseudo_label(recipe, checkpoint, tmp_path / "cut").index.fingerprint == whole.index.fingerprint
 
 
 def test_labelling_needs_nothing_but_images_and_a_checkpoint(tiny_run, tmp_path):
