@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from copy import deepcopy
@@ -15,22 +16,26 @@ from lightning_st.index import AnnotationIndex
 
 pytestmark = pytest.mark.slow
 
+DDP = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu")
+
+
+def lightning_st(command: str, *words: str) -> None:
+    """Run a command in processes of one thread each: with more, convolutions round otherwise."""
+    result = subprocess.run(
+        [sys.executable, "-m", "lightning_st", command, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+
 
 def run(folder: Path, recipe: dict, name: str, *words: str) -> Path:
     config = folder / "recipe.yaml"
     config.write_text(yaml.safe_dump(recipe))
-    command = [
-        sys.executable,
-        "-m",
-        "lightning_st",
-        "self_train",
-        "--config",
-        str(config),
-        "--output",
-        str(folder / name),
-    ]
-    result = subprocess.run([*command, *words], capture_output=True, text=True, check=False, timeout=600)
-    assert result.returncode == 0, result.stderr[-3000:]
+    lightning_st("self_train", "--config", str(config), "--output", str(folder / name), *words)
     return folder / name
 
 
@@ -51,8 +56,7 @@ def test_two_processes_do_what_one_does(tmp_path):
         }  # Adam would blow rounding up
     recipe["trainer"]["log_every_n_steps"] = 1
     one = run(tmp_path, recipe, "one")
-    words = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
-    two = run(tmp_path, recipe, "two", *words)
+    two = run(tmp_path, recipe, "two", *DDP)
 
     assert len(losses(one / "round_0/teacher")) == 20
     assert losses(two / "round_0/teacher") == pytest.approx(losses(one / "round_0/teacher"), abs=1e-5)
@@ -67,22 +71,8 @@ def test_two_processes_label_and_evaluate_exactly_as_one(tmp_path):
     recipe = deepcopy(tiny_recipe(tmp_path / "data", labeled=7, unlabeled=9))
     one = run(tmp_path, recipe, "one")
     checkpoint = one / "round_0/teacher/checkpoints/best.ckpt"
-    config = tmp_path / "recipe.yaml"
-    words = [
-        sys.executable,
-        "-m",
-        "lightning_st",
-        "pseudo_label",
-        "--config",
-        str(config),
-        "--checkpoint",
-        str(checkpoint),
-    ]
-    ddp = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
-    result = subprocess.run(
-        [*words, "--output", str(tmp_path / "two"), *ddp], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    words = ("--config", str(tmp_path / "recipe.yaml"), "--checkpoint", str(checkpoint))
+    lightning_st("pseudo_label", *words, "--output", str(tmp_path / "two"), *DDP)
     labels = [AnnotationIndex.open(path / "labels.index") for path in (one / "round_0/pseudo_labels", tmp_path / "two")]
     assert labels[0].fingerprint == labels[1].fingerprint
     assert len(labels[1]) == 9
