@@ -211,8 +211,8 @@ class ScoreThresholds:
         return np.where(scores >= self.keep[labels], BoxKind.OBJECT, unsure).astype(np.uint8)
 
     def to_json(self) -> dict[str, list[float]]:
-        """Return plain lists, for a manifest."""
-        return {"keep": [round(float(x), 6) for x in self.keep], "ignore": [round(float(x), 6) for x in self.ignore]}
+        """Return plain lists, for a manifest: the shortest numbers that ``from_json`` makes the same float32 of."""
+        return {name: [float(str(x)) for x in getattr(self, name)] for name in ("keep", "ignore")}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Sequence[float]]) -> ScoreThresholds:

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lightning_st.errors import StageError
 from lightning_st.types import ScoreThresholds
 
@@ -112,14 +114,14 @@ class Labelling:
     def kept_boxes(self, name: str, what: str) -> float | None:
         """Return the "precision" or "recall" on val of the boxes of class ``name`` that are kept.
 
-        None where none is kept, or it was not measured. Measured at the nearest threshold that is not below the kept.
+        None where none is kept, or it was not measured.
         """
         measured, thresholds = self.calibration.get(name), self.thresholds
         if measured is None or thresholds is None:
             return None
-        keep = float(thresholds.keep[self.classes.index(name)])
+        keep = thresholds.keep[self.classes.index(name)]
         pairs = zip(measured["thresholds"], measured[what], strict=True)
-        return next((value for threshold, value in pairs if threshold is not None and threshold >= keep - 1e-6), None)
+        return next((value for threshold, value in pairs if np.float32(threshold) >= keep), None)
 
 
 @dataclass(frozen=True)

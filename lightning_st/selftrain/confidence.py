@@ -120,13 +120,7 @@ class CalibratedThresholds:
         cuts = np.flatnonzero(reached & is_last & (count >= self.min_count))
         if len(cuts) == 0:
             return NEVER
-        return _round_down(ranked[cuts[-1]])
-
-
-def _round_down(score: float) -> float:
-    """Return ``score`` with the six digits that a manifest keeps, not above it: the box it is of stays in."""
-    rounded = round(float(score), 6)
-    return rounded if np.float32(rounded) <= np.float32(score) else round(rounded - 1e-6, 6)
+        return float(ranked[cuts[-1]])
 
 
 def _check_fraction(name: str, value: float) -> None:

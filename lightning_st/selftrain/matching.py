@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lightning_st.errors import StageError
 from lightning_st.index import AnnotationIndex, Annotations
@@ -111,20 +111,20 @@ def match_image(found: Annotations, truth: Annotations) -> tuple[NDArray[np.bool
     return is_correct, ~is_correct & (in_crowd & truth.crowd[None, :]).any(axis=1)
 
 
-def precision_recall_by_threshold(matched: Matched, step: float = 0.05) -> Reliability:
-    """Return precision and recall of every class at the thresholds ``step``, ``2 * step`` ... below 1."""
-    thresholds = np.arange(1, round(1 / step)) * step
+def precision_recall_by_threshold(matched: Matched, thresholds: ArrayLike) -> Reliability:
+    """Return precision and recall of every class for the boxes from each of ``thresholds`` (0-1, [T]) up."""
+    thresholds = np.asarray(thresholds, np.float32)
     shape = (len(matched.truth_counts), len(thresholds))
     counts, correct = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     for label in range(shape[0]):
         rows = matched.labels == label
-        reached = matched.scores[rows][:, None] >= thresholds.astype(np.float32)[None, :]
+        reached = matched.scores[rows][:, None] >= thresholds[None, :]
         counts[label] = reached.sum(axis=0)
         correct[label] = (reached & matched.is_correct[rows][:, None]).sum(axis=0)
     truths = np.broadcast_to(matched.truth_counts[:, None], shape)
     precision = np.divide(correct, counts, out=np.full(shape, np.nan), where=counts > 0)
     recall = np.divide(correct, truths, out=np.full(shape, np.nan), where=truths > 0)
-    return Reliability(thresholds.astype(np.float32), counts, precision, recall)
+    return Reliability(thresholds, counts, precision, recall)
 
 
 def _shared_areas(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -39,6 +39,9 @@ from lightning_st.types import EvalBatch, Prediction, ScoreThresholds
 RULES: dict[str, type[Any]] = {"hard": HardThreshold, "calibrated": CalibratedThresholds}
 """The confidence rules that a recipe may name; any other by its class path."""
 
+CURVE_THRESHOLDS = np.arange(1, 20, dtype=np.float32) / 20
+"""Scores at which precision and recall on val are measured, for the report's curves."""
+
 VAL_FOLDER = "val"
 """Where a store keeps the teacher's predictions on the val images."""
 
@@ -123,6 +126,8 @@ def make_rule(settings: PseudoLabelSettings) -> ConfidenceRule:
     """
     if settings.score_threshold is not None:
         return HardThreshold(settings.score_threshold)
+    if settings.precision is not None:
+        return CalibratedThresholds(settings.precision)
     if not isinstance(settings.rule, str):
         rule: ConfidenceRule = build_factory(settings.rule)()
         return rule
@@ -231,16 +236,17 @@ def _facts(folder: Path, rule: ConfidenceRule, data: SelfTrainingDataModule, cla
 
 
 def _calibration(matched: Matched, thresholds: ScoreThresholds, classes: Sequence[str]) -> dict[str, Any]:
-    """Return precision and recall against threshold by class, as the report draws them."""
-    curves = precision_recall_by_threshold(matched)
-    return {
-        name: {
+    """Return precision and recall against threshold by class, as the report draws them; also at the class's own."""
+    calibration = {}
+    for label, name in enumerate(classes):
+        own = [keep for keep in thresholds.keep[label : label + 1] if keep <= 1]
+        curves = precision_recall_by_threshold(matched, np.union1d(CURVE_THRESHOLDS, np.asarray(own, np.float32)))
+        calibration[name] = {
             "thresholds": curves.thresholds.tolist(),
             "precision": curves.precision[label].tolist(),
             "recall": curves.recall[label].tolist(),
         }
-        for label, name in enumerate(classes)
-    }
+    return calibration
 
 
 def _rule_spec(rule: ConfidenceRule) -> dict[str, Any]:

@@ -23,21 +23,26 @@ class PseudoLabelSettings:
 
     Attributes:
         score_threshold: Keep every box with at least this score (0-1), instead of ``rule``. The paper's is 0.5.
-        rule: A confidence rule: "hard" (the paper's), "calibrated" (a threshold for each class that reaches a wanted
-            precision on val, with an ignore band below), or a class by ``class_path`` and ``init_args``.
+        precision: Keep the boxes of each class down to the score at which they are right this often (0-1) on val, and
+            ignore those below, instead of ``rule``.
+        rule: A confidence rule: "hard" (the paper's), "calibrated" (as ``precision`` of 0.85), or a class by
+            ``class_path`` and ``init_args``.
         flip: Average the teacher's predictions with those on the mirrored images.
         shard_size: Images in one shard; a run that is cut goes on after the last finished shard.
     """
 
     score_threshold: float | None = None
+    precision: float | None = None
     rule: str | dict[str, Any] = "hard"
     flip: bool = False
     shard_size: int = 1024
 
     def __post_init__(self) -> None:
         """Refuse values that can't be meant."""
-        if self.score_threshold is not None and not 0 < self.score_threshold <= 1:
-            raise ConfigError.expected("pseudo_label.score_threshold", "above 0 and at most 1", self.score_threshold)
+        for name in ("score_threshold", "precision"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise ConfigError.expected(f"pseudo_label.{name}", "above 0 and at most 1", value)
         if self.shard_size < 1:
             raise ConfigError.expected("pseudo_label.shard_size", "at least 1", self.shard_size)
 

@@ -112,10 +112,15 @@ def _refuse_empty_labels(manifest: Mapping[str, Any], store: Path) -> None:
     bins = statistics["score_histogram"]
     highest = max((i for i, count in enumerate(bins) if count), default=None)
     found = "found nothing at all" if highest is None else f"has no score above {(highest + 1) / len(bins):.2f}"
+    wanted = ", ".join(
+        f"{name} {keep:.2f}" if keep <= 1 else f"{name} none: no score is right often enough on val"
+        for name, keep in zip(manifest["classes"], manifest["thresholds"]["keep"], strict=True)
+    )
     raise StageError(
-        f"{store}: none of {statistics['images']} images has a pseudo-label that reaches the threshold "
-        f"{manifest['thresholds']['keep']}; the teacher {found}. Train the teacher longer (--teacher.max_steps), "
-        "lower --pseudo_label.score_threshold, or check its AP in evaluation.json beside its checkpoints."
+        f"{store}: none of {statistics['images']} images has a pseudo-label that reaches its class's threshold "
+        f"({wanted}); the teacher {found}. Train the teacher longer (--teacher.max_steps), ask for less "
+        "(--pseudo_label.score_threshold or --pseudo_label.precision), or check its AP in evaluation.json beside its "
+        "checkpoints."
     )
 
 

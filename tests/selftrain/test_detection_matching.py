@@ -147,7 +147,7 @@ def test_precision_and_recall_against_the_threshold():
         np.array([True, False, True, True]),
         np.array([4, 0]),
     )
-    curve = precision_recall_by_threshold(matched, step=0.25)
+    curve = precision_recall_by_threshold(matched, [0.25, 0.5, 0.75])
     assert curve.thresholds.tolist() == [0.25, 0.5, 0.75]
     assert curve.counts.tolist() == [[3, 2, 1], [1, 1, 1]]
     np.testing.assert_allclose(curve.precision, [[2 / 3, 0.5, 1], [1, 1, 1]])

@@ -4,6 +4,7 @@ import json
 import shutil
 from copy import deepcopy
 
+import numpy as np
 import pytest
 from recipes import tiny_recipe
 
@@ -98,8 +99,26 @@ def test_another_threshold_needs_no_new_labelling(run):
 def test_a_teacher_that_finds_nothing_stops_before_the_student(run):
     recipe, folder = run
     recipe["pseudo_label"] = {**recipe["pseudo_label"], "score_threshold": 1.0}
-    with pytest.raises(StageError, match=r"none of 10 images has a pseudo-label.*Train the teacher longer"):
+    with pytest.raises(StageError, match=r"none of 10 images has a pseudo-label.*disc 1\.00.*Train the teacher longer"):
         self_train(recipe, folder, restart=True)
+
+
+def test_a_class_that_is_never_right_often_enough_is_named(run):
+    recipe, folder = run
+    recipe["pseudo_label"] = {"precision": 1.0}
+    with pytest.raises(StageError, match=r"disc none: no score is right often enough on val"):
+        self_train(recipe, folder, restart=True)
+
+
+def test_a_wanted_precision_sets_the_thresholds(run):
+    recipe, folder = run
+    recipe["pseudo_label"] = {"precision": 0.01}
+    self_train(recipe, folder, restart=True)
+    store = PseudoLabels.open(folder / "round_0" / "pseudo_labels")
+    assert store.manifest["rule"]["init_args"]["precision"] == 0.01
+    for keep, name in zip(store.thresholds.keep, store.index.classes, strict=True):
+        measured = store.manifest["calibration"][name]
+        assert measured["precision"][np.float32(measured["thresholds"]).tolist().index(keep)] >= 0.01
 
 
 def test_a_second_round_takes_the_first_student_as_its_teacher(run):
