@@ -126,14 +126,13 @@ def make_rule(settings: PseudoLabelSettings) -> ConfidenceRule:
     """
     if settings.score_threshold is not None:
         return HardThreshold(settings.score_threshold)
-    if settings.precision is not None:
-        return CalibratedThresholds(settings.precision)
     if not isinstance(settings.rule, str):
         rule: ConfidenceRule = build_factory(settings.rule)()
         return rule
     if settings.rule not in RULES:
         raise ConfigError.unknown_choice("pseudo_label.rule", settings.rule, RULES)
-    named: ConfidenceRule = RULES[settings.rule]()
+    arguments = {} if settings.precision is None else {"precision": settings.precision}
+    named: ConfidenceRule = RULES[settings.rule](**arguments)
     return named
 
 

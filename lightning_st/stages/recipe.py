@@ -23,17 +23,16 @@ class PseudoLabelSettings:
 
     Attributes:
         score_threshold: Keep every box with at least this score (0-1), instead of ``rule``. The paper's is 0.5.
-        precision: Keep the boxes of each class down to the score at which they are right this often (0-1) on val, and
-            ignore those below, instead of ``rule``.
-        rule: A confidence rule: "hard" (the paper's), "calibrated" (as ``precision`` of 0.85), or a class by
-            ``class_path`` and ``init_args``.
+        rule: A confidence rule: "hard" (the paper's), "calibrated" (a threshold for each class that reaches
+            ``precision`` on val, with an ignore band below), or a class by ``class_path`` and ``init_args``.
+        precision: Of rule "calibrated": the wanted share (0-1) of right boxes among those kept; None for 0.85.
         flip: Average the teacher's predictions with those on the mirrored images.
         shard_size: Images in one shard; a run that is cut goes on after the last finished shard.
     """
 
     score_threshold: float | None = None
-    precision: float | None = None
     rule: str | dict[str, Any] = "hard"
+    precision: float | None = None
     flip: bool = False
     shard_size: int = 1024
 
@@ -43,6 +42,9 @@ class PseudoLabelSettings:
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
                 raise ConfigError.expected(f"pseudo_label.{name}", "above 0 and at most 1", value)
+        if self.precision is not None and self.rule != "calibrated":
+            advice = "pseudo_label.precision is an argument of that rule."
+            raise ConfigError.expected("pseudo_label.rule", "calibrated", self.rule, advice)
         if self.shard_size < 1:
             raise ConfigError.expected("pseudo_label.shard_size", "at least 1", self.shard_size)
 

@@ -17,7 +17,7 @@ from lightning_st.stages.announce import announce
 from lightning_st.stages.evaluate import evaluate, is_better
 from lightning_st.stages.manifest import Action, begin, complete, decide
 from lightning_st.stages.recipe import Recipe, TrainSettings, build, build_factory
-from lightning_st.stages.trainers import inference_trainer, training_trainer
+from lightning_st.stages.trainers import finish_loggers, inference_trainer, training_trainer
 
 # What changes a trained model; all else in these sections says where and how fast it runs.
 _TRAINER_INPUTS = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "callbacks")
@@ -103,6 +103,7 @@ def run_training(training: Training, restart: bool = False) -> Path:
     trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     if monitor is not None:
         _consider_last(trainer, module, data, last)
+    finish_loggers(trainer)
     chosen = chosen_checkpoint(folder)
     evaluate(inference_trainer(recipe.trainer, folder), module, data, chosen, folder / "evaluation.json")
     if trainer.is_global_zero:

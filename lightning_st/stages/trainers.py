@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, TQDMProgre
 
 from lightning_st.modules import WeightEMA
 from lightning_st.stages.metrics_csv import MetricsCsv
-from lightning_st.stages.recipe import TrainSettings, build
+from lightning_st.stages.recipe import TrainSettings, build, import_name
 
 OWNED_KEYS = (
     "max_steps",
@@ -84,11 +85,13 @@ def training_trainer(options: Mapping[str, Any], settings: TrainSettings, folder
         folder: The stage's folder.
         monitor: The metric that decides which checkpoint is best, such as "val/AP"; None without a val split.
     """
-    built = _build_given(options)
+    built = _build_given(
+        {**options, "logger": [_name_logger(spec, folder) for spec in _as_list(options.get("logger"))]}
+    )
     callbacks = [*_as_list(built.pop("callbacks", None)), *_checkpoints(settings, folder, monitor)]
     if settings.ema_decay is not None:
         callbacks.append(WeightEMA(decay=settings.ema_decay))
-    loggers = [MetricsCsv(folder / "metrics.csv"), *_as_list(built.pop("logger", None))]
+    loggers = [MetricsCsv(folder / "metrics.csv"), *built.pop("logger")]
     built.setdefault("log_every_n_steps", max(1, min(50, settings.max_steps // 100)))
     return Trainer(
         **_with_plugins(built),
@@ -102,6 +105,14 @@ def training_trainer(options: Mapping[str, Any], settings: TrainSettings, folder
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
+
+
+def finish_loggers(trainer: Trainer) -> None:
+    """End what a logger keeps open, as W&B its run: the next stage's is another one."""
+    for logger in trainer.loggers:
+        finish = getattr(getattr(logger, "experiment", None), "finish", None)
+        if finish is not None:
+            finish()
 
 
 def inference_trainer(options: Mapping[str, Any], folder: Path, extra: Callback | None = None) -> Trainer:
@@ -127,6 +138,18 @@ def _checkpoints(settings: TrainSettings, folder: Path, monitor: str | None) -> 
         return [last]
     best = ModelCheckpoint(checkpoints, "best", monitor=monitor, mode="max", enable_version_counter=False)
     return [best, last]  # in this order: the last holds what the best knows
+
+
+def _name_logger(spec: Any, folder: Path) -> Any:
+    """Name the logger of a stage "round_0/teacher", "control" ..., unless the user named it or it takes no name."""
+    if not isinstance(spec, Mapping) or "class_path" not in spec:
+        return spec
+    parameter = signature(import_name(spec["class_path"])).parameters.get("name")
+    arguments = dict(spec.get("init_args") or {})
+    if parameter is None or arguments.get("name", parameter.default) != parameter.default:
+        return spec
+    name = f"{folder.parent.name}/{folder.name}" if folder.parent.name.startswith("round_") else folder.name
+    return {**spec, "init_args": {**arguments, "name": name}}
 
 
 def _build_given(options: Mapping[str, Any]) -> dict[str, Any]:

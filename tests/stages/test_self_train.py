@@ -105,14 +105,14 @@ def test_a_teacher_that_finds_nothing_stops_before_the_student(run):
 
 def test_a_class_that_is_never_right_often_enough_is_named(run):
     recipe, folder = run
-    recipe["pseudo_label"] = {"precision": 1.0}
+    recipe["pseudo_label"] = {"rule": "calibrated", "precision": 1.0}
     with pytest.raises(StageError, match=r"disc none: no score is right often enough on val"):
         self_train(recipe, folder, restart=True)
 
 
 def test_a_wanted_precision_sets_the_thresholds(run):
     recipe, folder = run
-    recipe["pseudo_label"] = {"precision": 0.01}
+    recipe["pseudo_label"] = {"rule": "calibrated", "precision": 0.01}
     self_train(recipe, folder, restart=True)
     store = PseudoLabels.open(folder / "round_0" / "pseudo_labels")
     assert store.manifest["rule"]["init_args"]["precision"] == 0.01

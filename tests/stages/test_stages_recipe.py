@@ -28,6 +28,7 @@ def test_a_section_is_split_into_stage_and_module():
         ({"student": {"validate_every": 0}}, r"Expected student\.validate_every"),
         ({"pseudo_label": {"score_threshold": 1.5}}, r"Expected pseudo_label\.score_threshold"),
         ({"pseudo_label": {"precision": 0.0}}, r"Expected pseudo_label\.precision to be above 0"),
+        ({"pseudo_label": {"precision": 0.8}}, r"Expected pseudo_label\.rule to be calibrated, got 'hard'"),
         ({"pseudo_label": {"shard_size": 0}}, r"Expected pseudo_label\.shard_size"),
         ({"pseudo_label": {"score_treshold": 0.5}}, r"Did you mean 'score_threshold'"),
         ({"teacher": {"max_stepz": 5}}, r"Unknown key of teacher 'max_stepz'\. Did you mean 'max_steps'"),
