@@ -62,32 +62,31 @@ def _is_rising(training: Training, column: str) -> bool:
 
 
 def _labels(run: Run) -> Iterator[str]:
-    if run.labels is not None:
-        yield from _label_precision(run.labels)
-        yield from _label_counts(run, run.labels)
-
-
-def _label_precision(labels: Labelling) -> Iterator[str]:
+    labels = run.labels
+    if labels is None:
+        return
     precisions = {name: labels.kept_boxes(name, "precision") for name in labels.classes}
     low = [f"{name} ({value:.2f})" for name, value in precisions.items() if value is not None and value < LOW_PRECISION]
-    if low:
+    pseudo, human = labels_per_image(run, labels)
+    counts = f"{pseudo or 0:.1f} pseudo-labels an image against {human or 0:.1f} human labels"
+    are_few = pseudo is not None and human is not None and pseudo < human / 2
+    if low and are_few:
+        # No threshold mends both.
+        yield (
+            "The teacher is too weak to label well: on val too few of the kept boxes are right, by class: "
+            f"{listed(low)}; and only {counts}. Train it longer, or label more images."
+        )
+    elif low:
         yield (
             f"On val too few of the kept boxes are right, by class: {listed(low)}. Raise the threshold, or the "
             "precision that a calibrated rule asks for."
         )
-
-
-def _label_counts(run: Run, labels: Labelling) -> Iterator[str]:
-    pseudo, human = labels_per_image(run, labels)
-    if pseudo is None or not human:
-        return
-    counts = f"{pseudo:.1f} pseudo-labels an image against {human:.1f} human labels"
-    if pseudo < human / 2:
+    elif are_few:
         yield (
             f"Only {counts}: objects without a label are learnt as background. Lower the threshold, or the precision "
             "that a calibrated rule asks for, or ignore more of the boxes below it."
         )
-    elif pseudo > 1.5 * human:
+    elif pseudo is not None and human and pseudo > 1.5 * human:
         yield f"{counts[0].upper()}{counts[1:]}: many of them must be wrong. Raise the threshold."
 
 

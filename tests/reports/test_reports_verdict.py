@@ -199,7 +199,12 @@ def test_advice_names_the_classes_whose_labels_are_often_wrong(tmp_path):
         "recall": [1, 1, 1],
     }
     path.write_text(json.dumps(manifest))
-    assert "On val too few of the kept boxes are right, by class: disc (0.52)." in advice_for(run)
+    text = advice_for(run)  # many times more human labels an image: no threshold mends both
+    assert "The teacher is too weak to label well" in text
+    assert "by class: disc (0.52)" in text
+    assert "threshold" not in text
+    fake_runs.write_run_manifest(run, data={"labeled": {"images": 22, "labels": 32}, "test": {"images": 73}})
+    assert "On val too few of the kept boxes are right, by class: disc (0.52). Raise the threshold" in advice_for(run)
 
 
 @pytest.mark.parametrize(("rise", "is_rising"), [(60.0, False), (600.0, True)])
