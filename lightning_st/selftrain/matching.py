@@ -37,7 +37,7 @@ class Reliability:
     """Precision and recall of every class against the score threshold: what a plot shows.
 
     Attributes:
-        thresholds: float32 [T], scores.
+        thresholds: float32 [C, T], scores.
         counts: int64 [C, T], boxes with at least that score.
         precision: float64 [C, T], share of them that is right; NaN where there is none.
         recall: float64 [C, T], share of the labelled objects that they find; NaN where none is labelled.
@@ -112,19 +112,20 @@ def match_image(found: Annotations, truth: Annotations) -> tuple[NDArray[np.bool
 
 
 def precision_recall_by_threshold(matched: Matched, thresholds: ArrayLike) -> Reliability:
-    """Return precision and recall of every class for the boxes from each of ``thresholds`` (0-1, [T]) up."""
-    thresholds = np.asarray(thresholds, np.float32)
-    shape = (len(matched.truth_counts), len(thresholds))
+    """Return precision and recall of every class for the boxes from each of ``thresholds`` (0-1, [T] or [C, T]) up."""
+    given = np.asarray(thresholds, np.float32)
+    by_class = np.broadcast_to(given, (len(matched.truth_counts), given.shape[-1]))
+    shape = by_class.shape
     counts, correct = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     for label in range(shape[0]):
         rows = matched.labels == label
-        reached = matched.scores[rows][:, None] >= thresholds[None, :]
+        reached = matched.scores[rows][:, None] >= by_class[label][None, :]
         counts[label] = reached.sum(axis=0)
         correct[label] = (reached & matched.is_correct[rows][:, None]).sum(axis=0)
     truths = np.broadcast_to(matched.truth_counts[:, None], shape)
     precision = np.divide(correct, counts, out=np.full(shape, np.nan), where=counts > 0)
     recall = np.divide(correct, truths, out=np.full(shape, np.nan), where=truths > 0)
-    return Reliability(thresholds, counts, precision, recall)
+    return Reliability(by_class, counts, precision, recall)
 
 
 def _shared_areas(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -236,16 +236,17 @@ def _facts(folder: Path, rule: ConfidenceRule, data: SelfTrainingDataModule, cla
 
 def _calibration(matched: Matched, thresholds: ScoreThresholds, classes: Sequence[str]) -> dict[str, Any]:
     """Return precision and recall against threshold by class, as the report draws them; also at the class's own."""
-    calibration = {}
-    for label, name in enumerate(classes):
-        own = [keep for keep in thresholds.keep[label : label + 1] if keep <= 1]
-        curves = precision_recall_by_threshold(matched, np.union1d(CURVE_THRESHOLDS, np.asarray(own, np.float32)))
-        calibration[name] = {
-            "thresholds": curves.thresholds.tolist(),
+    own = np.minimum(thresholds.keep, 1)  # above 1 for a class that is never trusted
+    grid = np.broadcast_to(CURVE_THRESHOLDS, (len(classes), len(CURVE_THRESHOLDS)))
+    curves = precision_recall_by_threshold(matched, np.sort(np.column_stack([grid, own]), axis=1))
+    return {
+        name: {
+            "thresholds": curves.thresholds[label].tolist(),
             "precision": curves.precision[label].tolist(),
             "recall": curves.recall[label].tolist(),
         }
-    return calibration
+        for label, name in enumerate(classes)
+    }
 
 
 def _rule_spec(rule: ConfidenceRule) -> dict[str, Any]:

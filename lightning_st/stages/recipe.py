@@ -43,7 +43,7 @@ class PseudoLabelSettings:
             if value is not None and not 0 < value <= 1:
                 raise ConfigError.expected(f"pseudo_label.{name}", "above 0 and at most 1", value)
         if self.precision is not None and self.rule != "calibrated":
-            advice = "pseudo_label.precision is an argument of that rule."
+            advice = "pseudo_label.precision belongs to that rule; with another one set it to null."
             raise ConfigError.expected("pseudo_label.rule", "calibrated", self.rule, advice)
         if self.shard_size < 1:
             raise ConfigError.expected("pseudo_label.shard_size", "at least 1", self.shard_size)

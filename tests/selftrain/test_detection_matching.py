@@ -148,7 +148,12 @@ def test_precision_and_recall_against_the_threshold():
         np.array([4, 0]),
     )
     curve = precision_recall_by_threshold(matched, [0.25, 0.5, 0.75])
-    assert curve.thresholds.tolist() == [0.25, 0.5, 0.75]
+    assert curve.thresholds.tolist() == [[0.25, 0.5, 0.75]] * 2
     assert curve.counts.tolist() == [[3, 2, 1], [1, 1, 1]]
     np.testing.assert_allclose(curve.precision, [[2 / 3, 0.5, 1], [1, 1, 1]])
     np.testing.assert_allclose(curve.recall, [[0.5, 0.25, 0.25], [np.nan] * 3])
+
+
+def test_each_class_may_have_thresholds_of_its_own():
+    matched = Matched(np.array([0, 1]), np.array([0.5, 0.5], np.float32), np.array([True, True]), np.array([1, 1]))
+    assert precision_recall_by_threshold(matched, [[0.4], [0.6]]).counts.tolist() == [[1], [0]]
