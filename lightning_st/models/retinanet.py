@@ -7,15 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from lightning_st.errors import ConfigError
+from lightning_st.models.activations import ACTIVATIONS
 from lightning_st.models.anchors import AnchorGrid
 from lightning_st.models.backbones import build_backbone
 from lightning_st.models.boxes import clip, encode, has_area
 from lightning_st.models.coco_metric import CocoMetric
 from lightning_st.models.detections import select_detections
-from lightning_st.models.heads import ACTIVATIONS, RetinaHead
+from lightning_st.models.heads import RetinaHead
 from lightning_st.models.losses import BACKGROUND, IGNORED, focal_loss, huber_loss, stream_weights
 from lightning_st.models.matching import match_anchors
-from lightning_st.models.necks import NECKS
+from lightning_st.models.necks import build_neck
 from lightning_st.models.normalization import BatchNormMode, batch_norms, set_momentum, synchronise
 from lightning_st.types import IMAGE_MEAN, IMAGE_STD, Batch, Prediction
 
@@ -34,6 +35,7 @@ class RetinaNet(nn.Module):
         backbone_options: Further arguments of the backbone's constructor.
         pretrained: False for random weights, True for timm's default weights, a tag of timm, or a file of weights.
         neck: A name of ``lightning_st.models.necks.NECKS``, or a callable that is called like ``FPN``.
+        neck_options: Further arguments of the neck's constructor, such as ``repeats`` of "nas-fpn".
         min_level: The finest level; a level's stride is ``2 ** level`` pixels.
         max_level: The coarsest level.
         neck_width: Channels of the feature pyramid.
@@ -73,6 +75,7 @@ class RetinaNet(nn.Module):
         backbone_options: dict[str, Any] | None = None,
         pretrained: bool | str = False,
         neck: str | Callable[..., nn.Module] = "fpn",
+        neck_options: dict[str, Any] | None = None,
         min_level: int = 3,
         max_level: int = 7,
         neck_width: int = 256,
@@ -107,7 +110,9 @@ class RetinaNet(nn.Module):
         self.pre_nms_count, self.max_detections = pre_nms_count, max_detections
         self.anchors = AnchorGrid(min_level, max_level, anchor_size, scales_per_octave, aspect_ratios)
         self.backbone: Any = build_backbone(backbone, min_level, max_level, pretrained, backbone_options)
-        self.neck: Any = _find_neck(neck)(self.backbone.levels, self.backbone.channels, max_level, neck_width)
+        self.neck: Any = build_neck(
+            neck, self.backbone.levels, self.backbone.channels, max_level, neck_width, neck_options
+        )
         self.head = RetinaHead(
             class_count=len(self.classes),
             anchors_per_location=self.anchors.per_location,
@@ -259,14 +264,6 @@ def _check(classes: tuple[str, ...], min_level: int, max_level: int, positive_io
     if not 0 < negative_iou <= positive_iou <= 1:
         allowed = "above 0, at most 1, in this order"
         raise ConfigError.expected("negative_iou and positive_iou", allowed, (negative_iou, positive_iou))
-
-
-def _find_neck(neck: str | Callable[..., nn.Module]) -> Callable[..., Any]:
-    """Return the builder of a neck by its name, or itself."""
-    if not isinstance(neck, str):
-        return neck
-    _check_choice("neck", neck, NECKS)
-    return NECKS[neck]
 
 
 def _check_choice(argument: str, value: str, choices: Collection[str]) -> None:

@@ -8,13 +8,11 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from lightning_st.models.activations import ACTIVATIONS
 from lightning_st.models.normalization import EPSILON
 
 PRIOR_PROBABILITY = 0.01
 """What a fresh head believes of each class at each anchor, so that the many negatives do not swamp the first steps."""
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "swish": nn.SiLU}
-"""The activations of the two families of published models."""
 
 
 class RetinaHead(nn.Module):
