@@ -85,6 +85,19 @@ class JsonStream:
         if self._peek():
             raise self._error("more text after the end of the object")
 
+    def elements(self) -> Iterator[Any]:
+        """Yield the elements of a file that is one list.
+
+        Raises:
+            AnnotationError: If the file is cut, no JSON, or no list.
+        """
+        if self._peek() != "[":
+            found = "an object" if self._peek() == "{" else f"{self._peek()!r}" if self._peek() else "nothing"
+            raise AnnotationError(self.path, f"expected a JSON list, found {found}")
+        yield from self._elements()
+        if self._peek():
+            raise self._error("more text after the end of the list")
+
     def value(self) -> Any:
         """Read one value."""
         self._peek()
