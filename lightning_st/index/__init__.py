@@ -7,6 +7,7 @@ format is one function in a module of its own in `readers/`, named in the dict `
 from lightning_st.index.build import build_index
 from lightning_st.index.cache import default_cache_folder
 from lightning_st.index.export import export_coco
+from lightning_st.index.export_yolo import export_yolo
 from lightning_st.index.folder_classes import folder_classes
 from lightning_st.index.image_labels import ImageLabels, read_image_labels
 from lightning_st.index.readers import READERS, ReaderOptions
@@ -27,6 +28,7 @@ __all__ = [
     "common_images",
     "default_cache_folder",
     "export_coco",
+    "export_yolo",
     "folder_classes",
     "merge_indexes",
     "nested_subset",
