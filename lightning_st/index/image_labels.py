@@ -46,7 +46,7 @@ def read_image_labels(path: str | Path, descriptions: str | Path, index: Annotat
     labels = {label_name: own[display] for label_name, display in described.items() if display in own}
     table = StemTable(list(index.iterate_names()))
     found: list[tuple[int, int, bool]] = []
-    for image_id, first_line, rows in stream_images(path, ["LabelName", "Confidence"], [], ignore_progress):
+    for image_id, first_line, rows in stream_images(path, ["LabelName", "Confidence"], ignore_progress):
         for row in table.find(image_id)[:1]:
             for line, (name, confidence) in enumerate(rows, first_line):
                 if name in labels:

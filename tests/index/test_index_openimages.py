@@ -62,8 +62,8 @@ def test_groups_are_crowd_and_unknown_is_not(build):
 
 
 def test_columns_go_by_their_names(build):
-    header = "LabelName,YMax,YMin,XMax,XMin,IsGroupOf,ImageID"
-    assert build(["/m/dog,0.8,0.2,0.5,0.1,0,aa"], header).boxes.tolist() == [[10, 10, 50, 40]]
+    header = "LabelName,YMax,YMin,XMax,XMin,IsGroupOf,Confidence,ImageID"
+    assert build(["/m/dog,0.8,0.2,0.5,0.1,0,1,aa"], header).boxes.tolist() == [[10, 10, 50, 40]]
 
 
 def test_a_class_that_is_verified_to_be_absent_is_no_box(build):

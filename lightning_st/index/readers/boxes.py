@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lightning_st.errors import ImageError
 from lightning_st.index.problems import Verdict, clean_boxes, count_problem
@@ -57,17 +57,22 @@ def add_image(
     """
     corners = np.asarray(raw.corners, np.float32).reshape(-1, 4)
     width, height = size
-    cleaned, verdicts = clean_boxes(corners, width, height)
-    boxes: dict[str, Any] = {"labels": raw.labels, "crowd": raw.crowd, "scores": raw.scores}
-    if verdicts.any():
+    boxes: dict[str, Any] = {"boxes": corners, "labels": raw.labels, "crowd": raw.crowd, "scores": raw.scores}
+    if not _are_inside(corners, size):
+        boxes["boxes"], verdicts = clean_boxes(corners, width, height)
         for number in np.flatnonzero(verdicts).tolist():
             where = describe(number if raw.numbers is None else raw.numbers[number])
             line = f"{where}: xyxy {[round(float(value), 2) for value in corners[number]]}"
             count_problem(writer.problems, Verdict(verdicts[number]).kind, 1, [line])
         good = verdicts <= Verdict.CLIPPED
-        cleaned = cleaned[good]
         boxes = {key: None if column is None else np.asarray(column)[good] for key, column in boxes.items()}
-    writer.add(name, width, height, **(place or {}), boxes=cleaned, **boxes)
+    writer.add(name, width, height, **(place or {}), **boxes)
+
+
+def _are_inside(corners: NDArray[np.float32], size: Size) -> bool:
+    """Say whether all boxes are as they should be: mostly so, and a tenth of the work of `clean_boxes`."""
+    first, last = corners[:, :2], corners[:, 2:]
+    return bool((first >= 0).all() and (last <= size).all() and (first < last).all())
 
 
 def add_scaled_image(

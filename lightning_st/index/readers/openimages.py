@@ -4,7 +4,8 @@ What it says of whole images ("no bird was seen here") is no box: `image_labels.
 """
 
 import logging
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -17,8 +18,9 @@ from lightning_st.index.readers.places import ImagePlaces
 from lightning_st.index.readers.sources import Sources
 from lightning_st.index.writer import IndexWriter
 
-_COORDINATES = ("XMin", "YMin", "XMax", "YMax")  # xyxy, as an index has them; the file has XMin, XMax, YMin, YMax
-_COLUMNS = ("LabelName", *_COORDINATES, "IsGroupOf")
+# xyxy, as an index has them; the file has XMin, XMax, YMin, YMax.
+_NUMBERS = ("XMin", "YMin", "XMax", "YMax", "Confidence")
+_COLUMNS = ("LabelName", *_NUMBERS, "IsGroupOf")
 _ROUNDING = 0.01  # what a coordinate may lie outside 0-1: the box is clipped then, and counted
 
 logger = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ def read_openimages(sources: Sources, writer: IndexWriter) -> None:
     places = ImagePlaces(sources)
     is_done = np.zeros(len(places.names), bool)
     seen = added = 0
-    for image_id, line, rows in stream_images(sources.label_path, _COLUMNS, ["Confidence"], sources.advance):
+    for image_id, line, rows in stream_images(sources.label_path, _COLUMNS, sources.advance):
         seen += 1
         position = places.find(image_id)
         if position < 0 or not places.is_wanted[position]:
@@ -64,31 +66,32 @@ def read_openimages(sources: Sources, writer: IndexWriter) -> None:
 def _boxes_of(sources: Sources, classes: OpenImagesClasses, rows: Iterable[Row], first_line: int) -> RawBoxes | None:
     """Return the boxes of one image, in fractions of its sides; None where it has none of a wanted class."""
     corners, labels, crowd, lines = [], [], [], []
-    for line, row in enumerate(rows, first_line):
-        box = _box_of(sources, row, line)
-        name, confidence = row[0], row[-1]
+    for line, (name, *numbers, is_group) in enumerate(rows, first_line):
+        box, is_present = _read_numbers(sources, line, numbers)
         if name not in classes.labels:
             problem = f"the class {name!r} is not described in {classes.described_in}"
             raise AnnotationError(sources.label_path, problem, record=f"line {line}: LabelName")
-        if confidence and read_number(sources.label_path, line, "Confidence", confidence) == 0:
-            continue  # the class was verified to be absent
-        for label in classes.labels[name]:
-            corners.append(box)
-            labels.append(label)
-            crowd.append(row[-2] == "1")  # -1 is unknown
-            lines.append(line)
+        if is_present:  # else the class was verified to be absent
+            for label in classes.labels[name]:
+                corners.append(box)
+                labels.append(label)
+                crowd.append(is_group == "1")  # -1 is unknown
+                lines.append(line)
     return RawBoxes(corners, labels, crowd, numbers=lines) if lines else None
 
 
-def _box_of(sources: Sources, row: Row, line: int) -> list[float]:
-    """Return the corners of a row, checked."""
-    path = sources.label_path
+def _read_numbers(sources: Sources, line: int, texts: Sequence[str]) -> tuple[list[float], bool]:
+    """Return the corners of a row, checked, and whether its confidence is above 0."""
     try:
-        box = [float(text) for text in row[1:5]]
+        left, top, right, bottom, confidence = map(float, texts)
     except ValueError:
-        box = [read_number(path, line, name, text) for name, text in zip(_COORDINATES, row[1:5], strict=True)]
-    for value, name in zip(box, _COORDINATES, strict=True):
-        if not -_ROUNDING <= value <= 1 + _ROUNDING:
-            problem = f"expected a fraction of the image's side from 0 to 1, got {value:g}"
-            raise AnnotationError(path, problem, record=f"line {line}: {name}")
-    return box
+        left, top, right, bottom, confidence = (
+            read_number(sources.label_path, line, name, text) for name, text in zip(_NUMBERS, texts, strict=True)
+        )
+    box = [left, top, right, bottom]
+    if not (min(box) >= -_ROUNDING and max(box) <= 1 + _ROUNDING) or math.isnan(sum(box)):
+        for name, value in zip(_NUMBERS, box, strict=False):
+            if not -_ROUNDING <= value <= 1 + _ROUNDING:
+                problem = f"expected a fraction of the image's side from 0 to 1, got {value:g}"
+                raise AnnotationError(sources.label_path, problem, record=f"line {line}: {name}")
+    return box, confidence != 0

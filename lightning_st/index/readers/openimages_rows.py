@@ -15,7 +15,7 @@ Row = Sequence[str]
 
 
 def stream_images(
-    path: Path, columns: Sequence[str], optional: Sequence[str], advance: Callable[[int, int], None]
+    path: Path, columns: Sequence[str], advance: Callable[[int, int], None]
 ) -> Iterator[tuple[str, int, Iterator[Row]]]:
     """Yield for each run of rows of one image: its ImageID, the number of the line, and the rows.
 
@@ -24,7 +24,6 @@ def stream_images(
     Args:
         path: The CSV, with a header line.
         columns: The fields that the rows shall have, in this order.
-        optional: Fields that come after them; empty where the file has no such column.
         advance: Called with (bytes read, bytes in all) now and then.
 
     Raises:
@@ -33,7 +32,7 @@ def stream_images(
     size = path.stat().st_size
     with path.open("rb") as binary, TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
         lines = _Lines(path, text)
-        take, image_column = _taker(path, lines.header, columns, optional), lines.header.index("ImageID")
+        take, image_column = _taker(path, lines.header, columns), lines.header.index("ImageID")
         for number, (image_id, rows) in enumerate(groupby(lines, itemgetter(image_column))):
             if number % _REPORT_EVERY == 0:
                 advance(binary.tell(), size)
@@ -82,14 +81,10 @@ def read_number(path: Path, line: int, name: str, text: str) -> float:
         raise AnnotationError(path, f"expected a number, got {text!r}", record=f"line {line}: {name}") from error
 
 
-def _taker(path: Path, header: list[str], columns: Sequence[str], optional: Sequence[str]) -> Callable[[Row], Row]:
-    """Return a function that takes the wanted fields of a row, an empty text for a column that is not there."""
+def _taker(path: Path, header: list[str], columns: Sequence[str]) -> Callable[[Row], Row]:
+    """Return a function that takes the wanted fields of a row."""
     for name in ("ImageID", *columns):
         if name not in header:
             shown = ", ".join(header[:20]) or "none: it is empty"
             raise AnnotationError(path, f"the column {name!r} is missing", record="line 1", advice=f"It has {shown}.")
-    places = [header.index(name) for name in columns]
-    extra = [header.index(name) if name in header else None for name in optional]
-    if None not in extra:
-        return itemgetter(*places, *extra)
-    return lambda row: (*(row[place] for place in places), *("" if place is None else row[place] for place in extra))
+    return itemgetter(*(header.index(name) for name in columns))
