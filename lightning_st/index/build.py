@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from lightning_st.index.cache import build_once, cache_key, default_cache_folder
@@ -69,7 +68,7 @@ def _build(path: Path, sources: Sources, format_name: str, progress: bool) -> No
         _bar(f"Indexing {sources.annotations or sources.images}", progress) as advance,
         IndexWriter(path, source=source, is_labeled=TRAITS.get(format_name, Traits()).is_labeled) as writer,
     ):
-        READERS[format_name](replace(sources, advance=advance), writer)
+        READERS[format_name](sources.with_progress(advance), writer)
     logger.info("Built %s in %.1f s", path, time.perf_counter() - begun)
 
 

@@ -14,6 +14,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from lightning_st.errors import ConfigError, IndexFileError
 from lightning_st.index.layout import SCHEMA_VERSION
+from lightning_st.index.names import encode_name
 from lightning_st.index.readers import TRAITS, Sources, Traits
 from lightning_st.index.table import AnnotationIndex
 
@@ -38,9 +39,11 @@ def cache_key(sources: Sources, format_name: str) -> str:
     archive = None if sources.images.is_dir() else sources.images
     named = sources.annotations, sources.list_file, archive, options.classes, options.hierarchy
     parts += [_state(path) for path in (*named, *traits.label_files(sources))]
+    digest = blake2b(json.dumps(parts).encode(), digest_size=12)
     if traits.lists_images and archive is None:
-        parts.append(sources.listing)
-    return blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
+        for name in sources.listing:
+            digest.update(encode_name(name) + b"\0")
+    return digest.hexdigest()
 
 
 def _state(path: str | os.PathLike[str] | None) -> list[object] | None:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -68,6 +68,13 @@ class Sources:
             tried = ", ".join(IMAGE_EXTENSIONS)
             raise AnnotationError(self.images, "the folder holds no image", advice=f"Looked for {tried}, recursively.")
         return names
+
+    def with_progress(self, advance: Callable[[int, int], None]) -> "Sources":
+        """Return the same sources with another bar; a folder of millions is not listed again."""
+        other = replace(self, advance=advance)
+        if "listing" in vars(self):
+            vars(other)["listing"] = self.listing
+        return other
 
     def select(self, names: list[str]) -> NDArray[np.int64]:
         """Return which of `names` are wanted: their positions, ascending, int64.
