@@ -30,9 +30,9 @@ def recognise_sources(
     labels = None if annotations is None else _existing(annotations, "annotations")
     if labeled is None:
         labeled = labels is not None if format is None else _traits(format).is_labeled
-    root = _root(folder, labels, format)
+    root = _root(folder, labels, format, labeled or list_file is not None)
     if root is not None:
-        folder, labels = root.images, root.annotations if labeled else None
+        folder, labels = root.images, (labels or root.annotations) if labeled else None
     list_path = None
     if list_file is not None:
         folder, list_path = _find_list(list_file, folder, root)
@@ -43,8 +43,8 @@ def recognise_sources(
 
 
 def says_labels(images: str | Path, format: str | None) -> bool:
-    """Say whether the folder `images` shows itself where its labels are."""
-    return _root(Path(images).resolve(), None, format) is not None
+    """Say whether the folder `images` shows itself where its labels are, or the format leaves no doubt."""
+    return format == "yolo" or _root(Path(images).resolve(), None, format) is not None
 
 
 def _traits(format_name: str) -> Traits:
@@ -59,11 +59,22 @@ def _existing(path: str | Path, what: str) -> Path:
     return resolved
 
 
-def _root(images: Path, annotations: Path | None, format_name: str | None) -> Root | None:
-    """Return what the images are the root of, where the user leaves it to them to say so."""
-    if annotations is not None:
-        return yaml_root(images, annotations) if annotations.suffix in (".yaml", ".yml") else None
-    return find_root(images) if format_name is None else find_root_of(images, format_name)
+def _root(images: Path, annotations: Path | None, format_name: str | None, has_more_to_say: bool = True) -> Root | None:
+    """Return what the images are the root of.
+
+    Args:
+        images: The folder that the user named.
+        annotations: The labels that the user named.
+        format_name: The format that the user named.
+        has_more_to_say: Whether it is asked for more than where the images are: for labels or lists. A data.yaml in a
+            folder of unlabelled images is not looked into otherwise; it may be anything.
+    """
+    if annotations is not None and annotations.suffix in (".yaml", ".yml"):
+        return yaml_root(images, annotations)
+    is_folder = annotations is None or annotations.is_dir()
+    if format_name is None and is_folder:
+        return find_root(images) if annotations is None and has_more_to_say else find_root_of(images, "voc")
+    return find_root_of(images, format_name) if format_name is not None and is_folder else None
 
 
 def _find_list(list_file: str | Path, images: Path, root: Root | None) -> tuple[Path, Path | None]:

@@ -95,6 +95,14 @@ def test_images_and_annotations_may_lie_apart(root, tmp_path):
     assert (names_of(index), index.source["format"]) == (["a.jpg", "b.jpg"], "voc")
 
 
+def test_a_root_may_have_other_annotations(root, tmp_path):
+    write_image(root / "SegmentationClass" / "a.png")
+    (root / "Annotations").rename(tmp_path / "xml")
+    (root / "Annotations").mkdir()
+    index = build_index(root, tmp_path / "xml", list_file=None)
+    assert (names_of(index), index.image(0).path) == (["a.jpg", "b.jpg"], str(root / "JPEGImages" / "a.jpg"))
+
+
 def test_an_image_without_xml_is_left_out_and_an_xml_without_image_counted(root):
     write_image(root / "JPEGImages" / "c.jpg")
     (root / "JPEGImages" / "b.jpg").unlink()

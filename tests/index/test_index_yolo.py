@@ -40,6 +40,14 @@ def test_a_root_says_where_everything_is(root):
     assert (index.image(1).width, index.image(1).height) == (100, 50)
 
 
+def test_a_root_that_could_be_two_says_what_it_holds(root):
+    for folder in ("JPEGImages", "Annotations"):
+        (root / folder).mkdir()
+    with pytest.raises(ConfigError, match="Annotations/ and JPEGImages/ of PASCAL VOC, and data"):
+        build_index(root, labeled=True)
+    assert build_index(root, labeled=True, format="yolo").source["format"] == "yolo"
+
+
 @pytest.mark.parametrize("labeled", [True, False])
 def test_splits_of_a_data_yaml_are_folders_or_lists(root, labeled):
     assert names_of(build_index(root, list_file="train", labeled=labeled)) == ["1.jpg", "2.jpg"]
@@ -77,6 +85,11 @@ def test_labels_and_names_may_be_named(root, tmp_path):
     (tmp_path / "names").write_text("a\nb\nc\n")
     index = build_index(root / "images", format="yolo", options=ReaderOptions(classes=tmp_path / "names"))
     assert index.classes == ("a", "b", "c")
+
+
+def test_a_data_yaml_among_unlabelled_images_may_be_anything(root):
+    (root / "data.yaml").write_text("- not ours")
+    assert len(build_index(root)) == 3
 
 
 def test_labels_may_lie_in_the_folder_of_the_images(tmp_path):

@@ -54,6 +54,8 @@ def read_voc(sources: Sources, writer: IndexWriter) -> None:
         add_image(writer, places.names[position], image.size, raw, describe, places.place(position))
         is_added[position] = True
     _refuse_without_xml(sources, places, is_added)
+    if MISSING in writer.problems:
+        logger.warning("%s: %d XML files have no image.", sources.label_path, writer.problems[MISSING]["count"])
 
 
 def xml_files(sources: Sources) -> list[Path]:
