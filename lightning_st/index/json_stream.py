@@ -66,9 +66,9 @@ class JsonStream:
             AnnotationError: If the file is cut, no JSON, or no object.
         """
         if self._peek() != "{":
-            is_list = self._peek() == "["
-            found = "a list" if is_list else f"{self._peek()!r}" if self._peek() else "nothing"
-            advice = "Detection results are no annotations: give them as data.pseudo_labels." if is_list else ""
+            is_results = self._peek() == "["
+            found = "a list" if is_results else f"{self._peek()!r}" if self._peek() else "nothing"
+            advice = "Detection results are no annotations: give them as data.pseudo_labels." if is_results else ""
             raise AnnotationError(self.path, f"expected a JSON object, found {found}", advice=advice)
         self.end += 1
         separator = self._take("}") if self._peek() == "}" else ","
