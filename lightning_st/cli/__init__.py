@@ -17,6 +17,7 @@ COMMANDS = {
     "self_train": ("teacher, pseudo-labels, student (again with --rounds), report", "stage_commands:self_train"),
     "pseudo_label": ("a checkpoint's predictions on the unlabelled images", "stage_commands:pseudo_label"),
     "report": ("tables, plots and the page of one run, or a table of several", "report_command:report"),
+    "inspect": ("parameters, multiply-adds, shapes and memory of a config's model", "inspect_command:inspect"),
     "fit": ("train one model: a teacher, or a student on a store of pseudo-labels", "lightning_commands:run"),
     "validate": ("evaluate a checkpoint on val", "lightning_commands:run"),
     "test": ("evaluate a checkpoint on test", "lightning_commands:run"),
