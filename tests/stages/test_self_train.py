@@ -3,11 +3,13 @@
 import json
 import shutil
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
 from recipes import tiny_recipe
 
+from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError, StageError
 from lightning_st.modules import checkpoint_fingerprint
 from lightning_st.reports import write_report
@@ -170,6 +172,24 @@ def test_labelling_needs_nothing_but_images_and_a_checkpoint(tiny_run, tmp_path)
     assert store.index.fingerprint == PseudoLabels.open(folder / "round_0" / "pseudo_labels").index.fingerprint
     assert store.index.classes == ("square", "disc")
     assert "calibration" not in store.manifest
+
+
+def test_the_order_of_the_classes_of_val_changes_no_number(tiny_run, tmp_path):
+    """The same val images and labels, their categories numbered the other way round."""
+    recipe, folder = deepcopy(tiny_run[0]), tiny_run[1]
+    path = Path(recipe["data"]["val"]["annotations"])
+    said = json.loads(path.read_text())
+    other_id = {2: 5, 5: 2}
+    for category in said["categories"]:
+        category["id"] = other_id[category["id"]]
+    for annotation in said["annotations"]:
+        annotation["category_id"] = other_id[annotation["category_id"]]
+    (tmp_path / "val.json").write_text(json.dumps(said))
+    recipe["data"]["val"]["annotations"] = str(tmp_path / "val.json")
+    store = pseudo_label(recipe, folder / "round_0/teacher/checkpoints/best.ckpt", tmp_path / "store")
+    first = PseudoLabels.open(folder / "round_0/pseudo_labels")
+    assert store.manifest["calibration"] == first.manifest["calibration"]
+    assert SelfTrainingDataModule(**recipe["data"]).index("val").classes == ("disc", "square")
 
 
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
