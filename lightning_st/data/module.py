@@ -1,6 +1,7 @@
 """The DataModule: from what the user names to batches for training, evaluation and labelling."""
 
 import os
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,7 +100,7 @@ class SelfTrainingDataModule(LightningDataModule):
         self._policy = make_policy(augment, self.image_size)
         self._splits: dict[str, Split] = {}
         self._found_no_leak = False
-        self._loaders: list[BatchLoader[Any]] = []
+        self._loaders: weakref.WeakSet[BatchLoader[Any]] = weakref.WeakSet()
         self._prediction: tuple[str, Sequence[NDArray[np.int64]] | None] = ("unlabeled", None)
         self.bad_images: dict[str, str] = {}
         """What could not be read so far on this rank: "<file>: <problem>" to the name of its set."""
@@ -350,8 +351,8 @@ class SelfTrainingDataModule(LightningDataModule):
         return self._keep(BatchLoader(dataset, RowSampler(groups, self.eval_batch_size), self.num_workers))
 
     def _keep(self, loader: BatchLoader[Any]) -> BatchLoader[Any]:
-        """Remember a loader, so that ``teardown`` can close it."""
-        self._loaders.append(loader)
+        """Remember a loader for as long as it is used, so that ``teardown`` can close it."""
+        self._loaders.add(loader)
         return loader
 
     def _place(self) -> tuple[int, int]:
