@@ -65,6 +65,18 @@ def test_counts_are_those_of_the_annotations(tmp_path: Path):
     assert data.image_count("pseudo") == 4
 
 
+def test_boxes_that_cannot_be_used_are_counted_with_an_example(tmp_path: Path):
+    labeled = source(tmp_path / "labeled", 4)
+    path = Path(labeled["annotations"])
+    content = json.loads(path.read_text())
+    content["annotations"].append(content["annotations"][0] | {"bbox": [5, 5, 0, 9]})
+    path.write_text(json.dumps(content))
+    data = SelfTrainingDataModule(labeled, unlabeled=source(tmp_path / "u", 3, labeled=False))
+    problem = data.statistics()["labeled"]["problems"]["no_area"]
+    assert problem["count"] == 1
+    assert f"annotations[{len(content['annotations']) - 1}] of image_000.jpg" in problem["examples"][0]
+
+
 def test_a_fraction_is_counted_as_such(tmp_path: Path):
     labeled = source(tmp_path / "labeled", 10)
     whole = SelfTrainingDataModule(labeled)
