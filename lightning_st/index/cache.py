@@ -31,12 +31,13 @@ def default_cache_folder() -> Path:
 def cache_key(sources: Sources, format_name: str) -> str:
     """Return a name for the index of `sources` that changes when they change.
 
-    Files and archives count by path, size and time of change; a folder that a reader lists counts by its listing.
+    Files and archives count by path, size and times of change (the second is the system's own, which no copying tool
+    sets back); a folder that a reader lists counts by its listing.
     """
     parts: list[object] = [SCHEMA_VERSION, format_name, str(sources.images)]
     for path in (sources.annotations, sources.list_file, None if sources.images.is_dir() else sources.images):
         status = None if path is None else path.stat()
-        parts.append([str(path), status.st_size, status.st_mtime_ns] if status else None)
+        parts.append([str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns] if status else None)
     if format_name == "folder":
         parts.append(sources.listing)
     return blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
