@@ -1,5 +1,6 @@
 """A tar archive of images without labels: each member is read at its offset, the archive is never unpacked."""
 
+import logging
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from lightning_st.errors import AnnotationError
 from lightning_st.index.names import IMAGE_EXTENSIONS, is_image_name, normal_name
 from lightning_st.index.readers.sources import Sources
 from lightning_st.index.writer import IndexWriter
+
+logger = logging.getLogger(__name__)
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _REPORT_EVERY = 1000  # members
@@ -38,6 +41,8 @@ def read_tar(sources: Sources, writer: IndexWriter) -> None:
 def list_members(sources: Sources) -> list[TarMember]:
     """Return the images of the archive `sources.images`: regular files, not hidden, with the extension of an image.
 
+    Links and sparse files are left out with a warning: their bytes do not lie in one piece under their name.
+
     Raises:
         AnnotationError: If it is compressed, cut, no tar archive, or holds no image.
     """
@@ -46,7 +51,8 @@ def list_members(sources: Sources) -> list[TarMember]:
     try:
         members = list(_members(path, size, sources))
     except tarfile.TarError as error:
-        raise AnnotationError(path, f"the tar archive cannot be read: {error}") from error
+        advice = "Images are read from a folder, or an uncompressed tar archive."
+        raise AnnotationError(path, f"the tar archive cannot be read: {error}", advice=advice) from error
     if not members:
         tried = ", ".join(IMAGE_EXTENSIONS)
         raise AnnotationError(path, "the tar archive holds no image", advice=f"Looked for {tried}.")
@@ -57,15 +63,22 @@ def _members(path: Path, size: int, sources: Sources) -> Iterator[TarMember]:
     """Yield the images of an archive."""
     _refuse_compressed(path)
     with tarfile.open(path, "r:") as archive:
-        count = 0
+        count, left_out = 0, []
         while (member := archive.next()) is not None:
             count += 1
             if count % _REPORT_EVERY == 0:
                 sources.advance(member.offset, size)
                 archive.members = []  # type: ignore[attr-defined]  # it keeps every header otherwise: gigabytes
             name = normal_name(member.name)
-            if name and member.isreg() and not member.issparse() and is_image_name(name):
+            if not name or not is_image_name(name):
+                continue
+            if member.isreg() and not member.issparse():
                 yield TarMember(name, member.offset_data, member.size)
+            elif member.isreg() or member.issym() or member.islnk():
+                left_out.append(name)
+    if left_out:
+        what = "left out, because they are links or sparse files"
+        logger.warning("%s: %d images are %s, such as %s.", path, len(left_out), what, left_out[0])
 
 
 def _refuse_compressed(path: Path) -> None:
