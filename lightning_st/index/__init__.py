@@ -7,10 +7,11 @@ format is one function in a module of its own in `readers/`, named in the dict `
 from lightning_st.index.build import build_index
 from lightning_st.index.cache import default_cache_folder
 from lightning_st.index.export import export_coco
+from lightning_st.index.merge import merge_indexes
 from lightning_st.index.readers import READERS
 from lightning_st.index.subset import common_images, nested_subset
 from lightning_st.index.table import AnnotationIndex, Annotations, ImageRecord
-from lightning_st.index.writer import IndexWriter, merge_indexes
+from lightning_st.index.writer import IndexWriter
 
 __all__ = [
     "READERS",
