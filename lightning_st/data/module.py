@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from lightning_st.data.dataset import EvalDataset, TrainDataset, TrainingSet
 from lightning_st.data.example import fetch_trees
 from lightning_st.data.loader import BatchLoader, RowSampler
+from lightning_st.data.options import check_options, read_size
+from lightning_st.data.progress import next_batch, place_of
 from lightning_st.data.pseudo_labels import open_pseudo_labels
 from lightning_st.data.sampling import GlobalBatchSampler, Stream, StreamName, pseudo_count
 from lightning_st.data.source import Source
@@ -86,7 +88,7 @@ class SelfTrainingDataModule(LightningDataModule):
         self.pseudo_labels = pseudo_labels
         self.score_threshold = score_threshold
         self.keep_empty_pseudo = keep_empty_pseudo
-        self.image_size = _read_size(image_size)
+        self.image_size = read_size(image_size)
         self.batch_size = batch_size
         self.pseudo_ratio = pseudo_ratio
         self.num_workers = num_workers
@@ -96,7 +98,7 @@ class SelfTrainingDataModule(LightningDataModule):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.cache_folder = cache_folder
         self.example = example
-        self._check_arguments()
+        check_options(vars(self))
         self._policy = make_policy(augment, self.image_size)
         self._splits: dict[str, Split] = {}
         self._found_no_leak = False
@@ -214,7 +216,7 @@ class SelfTrainingDataModule(LightningDataModule):
             raise DataError(f"data.labeled: none of {len(labeled)} images has a labelled object.")
         names: list[StreamName] = ["labeled", "pseudo"] if self.has_pseudo_part else ["labeled"]
         sets = {name: self._training_set(name) for name in names}
-        rank, world_size = self._place()
+        rank, world_size = place_of(self.trainer)
         sampler = GlobalBatchSampler(
             sets["labeled"].stream,
             self.batch_size,
@@ -223,7 +225,7 @@ class SelfTrainingDataModule(LightningDataModule):
             epoch_batches=self.epoch_batches or -(-len(labeled) // self.batch_size),
             rank=rank,
             world_size=world_size,
-            position=self._position,
+            position=lambda: next_batch(self.trainer),
         )
         recipe = {"data.seed": self.seed, "data.batch_size": self.batch_size, "data.pseudo_ratio": self.pseudo_ratio}
         fingerprints = {f"data.{name}": self.split(name).fingerprint() for name in names}
@@ -265,7 +267,7 @@ class SelfTrainingDataModule(LightningDataModule):
         Raises:
             ConfigError: If the set is not given.
         """
-        rank, world_size = self._place()
+        rank, world_size = place_of(self.trainer)
         share = (self.rows(name) if rows is None else rows)[rank::world_size]
         return self._evaluation_loader(name, [share if len(share) else np.array([-1])])
 
@@ -318,28 +320,6 @@ class SelfTrainingDataModule(LightningDataModule):
 
     # Helpers
 
-    def _check_arguments(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigError: Naming the argument.
-        """
-        rules = {
-            "batch_size": (self.batch_size >= 1, "at least 1"),
-            "eval_batch_size": (self.eval_batch_size >= 1, "at least 1"),
-            "epoch_batches": (self.epoch_batches is None or self.epoch_batches >= 1, "at least 1"),
-            "num_workers": (self.num_workers >= 0, "at least 0"),
-            "max_bad_fraction": (0 <= self.max_bad_fraction <= 1, "from 0 to 1"),
-            "score_threshold": (self.score_threshold is None or 0 < self.score_threshold <= 1, "above 0 and at most 1"),
-            "seed": (0 <= self.seed < 2**32, "from 0 to 2**32 - 1"),
-        }
-        for name, (is_kept, allowed) in rules.items():
-            if not is_kept:
-                raise ConfigError.expected(f"data.{name}", allowed, getattr(self, name))
-        if self.example not in (None, "trees"):
-            raise ConfigError.unknown_choice("data.example", str(self.example), ["trees"])
-        pseudo_count(self.batch_size, self.pseudo_ratio)
-
     def _training_set(self, name: StreamName) -> TrainingSet:
         split = self.split(name)
         return TrainingSet(Stream(name, split.rows, self.seed), split.index, split.thresholds)
@@ -354,33 +334,3 @@ class SelfTrainingDataModule(LightningDataModule):
         """Remember a loader for as long as it is used, so that ``teardown`` can close it."""
         self._loaders.add(loader)
         return loader
-
-    def _place(self) -> tuple[int, int]:
-        """Return the rank of this process and the number of processes."""
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-
-    def _position(self) -> int:
-        """Return the number of the next global batch of the run.
-
-        Of Lightning's counters "processed" is right at every checkpoint: "ready" already counts a batch that an
-        exception cut short, "completed" not yet the batch at whose end the checkpoint was written.
-        """
-        if self.trainer is None:
-            return 0
-        if self.trainer.overfit_batches:  # type: ignore[attr-defined]  # set by a function, where mypy does not look
-            advice = "Take fewer images instead: data.labeled.fraction or data.labeled.list."
-            raise ConfigError.expected("trainer.overfit_batches", "0", self.trainer.overfit_batches, advice)  # type: ignore[attr-defined]
-        total: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
-        return int(total.processed)
-
-
-def _read_size(image_size: int | Sequence[int]) -> tuple[int, int]:
-    """Return (height, width).
-
-    Raises:
-        ConfigError: If it is neither one number nor two.
-    """
-    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
-        raise ConfigError.expected("data.image_size", "one or two whole numbers of pixels, [height, width]", image_size)
-    return sides[0], sides[1]
