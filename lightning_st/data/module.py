@@ -44,7 +44,10 @@ class SelfTrainingDataModule(LightningDataModule):
         image_size: Height and width of a batch in pixels; one number for a square.
         batch_size: Labelled images in a global batch, over all processes.
         pseudo_ratio: Pseudo-labelled images for each labelled one. Without ``pseudo_labels`` there are none.
-        augment: "S1", "S2", "S3" or "S4" of the paper, "none", or an ``albumentations.Compose``.
+        augment: "S1", "S2", "S3" or "S4" of the paper, "none", or an own one: an ``albumentations.Compose`` or a
+            ``lightning_st.transforms.Policy``, in a config by ``class_path`` and ``init_args``.
+        augment_options: Where one of the paper's is to differ: scale_jitter (the smallest and the largest scale),
+            flip_probability; in S2 and S3 auto_augment (v0 to v3); in S4 magnitude (0-10) and layers.
         num_workers: Worker processes of each loader in each process.
         eval_batch_size: Images in a batch of evaluation and labelling, for each process; if missing, ``batch_size``.
         max_bad_fraction: Stop when more than this part (0-1) of the images of a set, or of its boxes, cannot be used.
@@ -74,6 +77,7 @@ class SelfTrainingDataModule(LightningDataModule):
         batch_size: int = 8,
         pseudo_ratio: float = 1.0,
         augment: Any = "S1",
+        augment_options: dict[str, Any] | None = None,
         num_workers: int = 2,
         eval_batch_size: int | None = None,
         max_bad_fraction: float = 0.01,
@@ -99,7 +103,7 @@ class SelfTrainingDataModule(LightningDataModule):
         self.cache_folder = cache_folder
         self.example = example
         check_options(vars(self))
-        self._policy = make_policy(augment, self.image_size)
+        self._policy = make_policy(augment, self.image_size, **(augment_options or {}))
         self._splits: dict[str, Split] = {}
         self._found_no_leak = False
         self._loaders: weakref.WeakSet[BatchLoader[Any]] = weakref.WeakSet()

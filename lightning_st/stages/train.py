@@ -21,7 +21,7 @@ from lightning_st.stages.trainers import finish_loggers, inference_trainer, trai
 
 # What changes a trained model; all else in these sections says where and how fast it runs.
 _TRAINER_INPUTS = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "callbacks")
-_DATA_INPUTS = ("image_size", "batch_size", "augment", "example")
+_DATA_INPUTS = ("image_size", "batch_size", "augment", "augment_options", "example")
 _STUDENT_DATA_INPUTS = (*_DATA_INPUTS, "pseudo_ratio", "keep_empty_pseudo")
 
 

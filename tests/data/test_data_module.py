@@ -155,6 +155,7 @@ def test_images_that_judge_and_train_are_refused(tmp_path: Path, split: str):
         ({"image_size": 0}, r"data\.image_size"),
         ({"image_size": [64, 64, 3]}, r"data\.image_size"),
         ({"augment": "S5"}, "Unknown augment 'S5'"),
+        ({"augment_options": {"magnitude": 5}}, "Expected no magnitude for the policy 'S1'"),
         ({"example": "cats"}, r"Unknown data\.example 'cats'.*trees"),
         ({"labeled": {"image": "x"}}, r"Unknown key of data\.labeled 'image'. Did you mean 'images'"),
         ({"labeled": {"annotations": "x"}}, r"data\.labeled\.images to be a folder"),
@@ -307,6 +308,13 @@ def test_an_own_compose_augments(tmp_path: Path):
     assert np.array_equal(mirrored["images"].flip(-1), plain["images"])
 
 
+def test_the_options_of_a_policy_change_what_it_draws(tmp_path: Path):
+    never_flipped = {"augment_options": {"flip_probability": 0.0, "scale_jitter": [1.0, 1.0]}}
+    augmented = next(iter(data_module(tmp_path, augment="S1", **never_flipped).train_dataloader()))
+    plain = next(iter(data_module(tmp_path, augment="none").train_dataloader()))
+    assert np.array_equal(augmented["images"], plain["images"])
+
+
 # Config
 
 
@@ -327,6 +335,8 @@ def test_every_key_of_the_command_line_exists():
         "--data.batch_size=4",
         "--data.pseudo_ratio=0.5",
         "--data.augment=S3",
+        "--data.augment_options.scale_jitter=[0.1,1.9]",
+        "--data.augment_options.auto_augment=v2",
         "--data.num_workers=1",
         "--data.max_bad_fraction=.1",
     ]

@@ -88,6 +88,13 @@ def test_changed_data_refuse_by_their_fingerprint(run):
         self_train(recipe, folder)
 
 
+def test_changed_options_of_the_augmentation_refuse(run):
+    recipe, folder = run
+    recipe["data"] = {**recipe["data"], "augment_options": {"flip_probability": 0.0}}
+    with pytest.raises(StageError, match=r"data\.augment_options.* is now 0\.0"):
+        self_train(recipe, folder)
+
+
 def test_another_threshold_needs_no_new_labelling(run):
     recipe, folder = run
     store = folder / "round_0" / "pseudo_labels"

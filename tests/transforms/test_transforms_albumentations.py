@@ -146,10 +146,10 @@ def test_refuses_what_is_not_uint8(last):
 
 @pytest.mark.parametrize("augment", [A.HorizontalFlip(), A.OneOf([A.HorizontalFlip()])])
 def test_refuses_what_is_no_compose(augment):
-    with pytest.raises(ConfigError, match="Expected augment to be the name of a policy or an albumentations"):
+    with pytest.raises(ConfigError, match=r"the name of a policy, an albumentations\.Compose or a"):
         make_policy(augment, (64, 64))
 
 
 def test_refuses_our_options():
-    with pytest.raises(ConfigError, match="Expected no scale_jitter for a Compose of albumentations"):
+    with pytest.raises(ConfigError, match="Expected no scale_jitter for a Compose"):
         make_policy(A.Compose([]), (64, 64), scale_jitter=(0.5, 1.0))
