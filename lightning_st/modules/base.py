@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from lightning_st.errors import ConfigError
 from lightning_st.modules.checkpoints import KEY, describe, description, require_classes
 from lightning_st.modules.optimization import OptimizerName, make_optimizer
+from lightning_st.modules.precision import warn_of_slow_bfloat16
 from lightning_st.modules.schedules import Schedule, ScheduleName
 from lightning_st.modules.streams import FiniteCheck, StreamMeans, stream_means
 from lightning_st.types import Batch, EvalBatch, Metric, Task
@@ -110,9 +111,10 @@ class TaskModule(LightningModule):
     # Training
 
     def on_fit_start(self) -> None:
-        """Note which weights the checkpoints of this training will hold."""
+        """Note which weights the checkpoints of this training will hold; warn of a precision that slows it down."""
         is_averaged = any(isinstance(callback, WeightAveraging) for callback in cast("Any", self.trainer).callbacks)
         self.weights_kind = "ema" if is_averaged else "raw"
+        warn_of_slow_bfloat16(self.device, str(self.trainer.precision))
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser, and its schedule over the steps of this Trainer's run."""
@@ -189,6 +191,10 @@ class TaskModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Compute and log "test/<name>"."""
         self._conclude("test")
+
+    def on_predict_start(self) -> None:
+        """Warn of a precision that slows the labelling down."""
+        warn_of_slow_bfloat16(self.device, str(self.trainer.precision))
 
     def predict_step(self, batch: EvalBatch, batch_idx: int) -> list[Any]:
         """Return a prediction for each image, in pixels of the original image; None where it is unreadable."""
