@@ -10,6 +10,10 @@ from lightning_st.errors import did_you_mean
 _UNRECOGNIZED = re.compile(r"unrecognized arguments: (?P<word>\S+)")
 _NOT_ACCEPTED = re.compile(r"(?:Option|does not accept option|accept option) '(?P<key>[^']+)'(?: is not accepted)?")
 _PARSER_KEY = re.compile(r"(?:Parser key|Group|Subcommand) [\"'](?P<key>[^\"']+)[\"']")
+# A value that does not fit, below a class that is all right: all lines that are indented further belong to it.
+_INSIDE_CLASS = re.compile(
+    r"given class_path '[^']+':\n(?P<indent> +)Parser key \"(?P<key>[^\"]+)\":(?P<rest>(?:\n(?P=indent) +.*)*)"
+)
 _NO_CLASS = re.compile(r"given class_path '(?P<name>[^']+)':\s+(?P<why>[^\n]+)")
 _NOT_A_PATH = re.compile(r"Expected a dot import path string: (?P<name>\S+)|Expected a path but (?P<other>\S+) either")
 _NOISE = (
@@ -39,6 +43,8 @@ def explain(message: str, known_keys: Iterable[str], known_classes: Iterable[str
         word = match["word"].split("=")[0]
         return f"Unknown option {word}.{did_you_mean(word, [f'--{key}' for key in keys])}"
     where = match["key"] if (match := _PARSER_KEY.search(message)) else ""
+    if match := _INSIDE_CLASS.search(message):
+        return explain(f'Parser key "{where}.{match["key"]}":{match["rest"]}', keys, known_classes)
     if match := _NOT_ACCEPTED.search(message):
         return _unknown_key(where, match["key"], keys)
     if name := _class_name(message):
@@ -77,5 +83,5 @@ def _one_line(where: str, message: str) -> str:
     """Return the message's most telling lines as one, without the parser's own type dumps."""
     lines = [_PARSER_KEY.sub("", line).strip(" -:") for line in message.splitlines()]
     kept = [line for line in lines if line and not line.startswith(_NOISE)]
-    text = "; ".join(kept).replace("<class '", "").replace("'>", "")
+    text = "; ".join(kept).replace("<class '", "").replace("'>", "").replace("a typing.Literal", "one of ")
     return f"{where}: {text}" if where and where not in text else text

@@ -36,6 +36,20 @@ UNION = """Parser key "model":
             "model: there is no class 'lightning_st.RetinaNett' to import. Did you mean 'lightning_st.RetinaNet'?",
         ),
         (
+            UNION.format(
+                name="lightning_st.RetinaNet",
+                problem="Parser key \"max_level\":\n          Expected a <class 'int'>. Got value: five",
+            ),
+            "model.max_level: Expected a int. Got value: five",
+        ),
+        (
+            UNION.format(
+                name="lightning_st.RetinaNet",
+                problem="Parser key \"activation\":\n          Expected a typing.Literal['relu']. Got value: gelu",
+            ),
+            "model.activation: Expected one of ['relu']. Got value: gelu",
+        ),
+        (
             'Parser key "model": Expected a dot import path string: StudnetModule',
             "model: there is no class 'StudnetModule' to import. Did you mean 'lightning_st.StudentModule'?",
         ),
