@@ -59,6 +59,7 @@ class AlbumentationsPolicy:
                 p=compose.p,
                 mask_interpolation=compose.mask_interpolation,
             )
+        self._compose.set_deterministic(False)  # or the transforms of a ReplayCompose miss the record that they write
 
     def draw(self, generator: np.random.Generator, height: int, width: int) -> DrawnSeed:
         """Draw the seed of all that the Compose draws."""

@@ -91,6 +91,12 @@ def test_no_boxes_and_no_mask(name):
     assert moved.mask is None
 
 
+def test_a_compose_that_records_what_it_does():
+    policy = make_policy(A.ReplayCompose([A.HorizontalFlip(p=1)]), (60, 80))
+    sample = noise_sample(60, 80, [(10, 20, 30, 40)])
+    assert np.array_equal(policy.apply(sample, policy.draw(np.random.default_rng(0), 60, 80)).boxes, [[50, 20, 70, 40]])
+
+
 def test_another_size_is_fitted():
     moved = apply(A.Compose([A.Resize(50, 40, p=1)]), draw_sample(100, 160, BOXES), image_size=(100, 100))
     assert (moved.image[:, 80:] == PADDING_COLOUR).all()
