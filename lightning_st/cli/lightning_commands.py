@@ -1,6 +1,7 @@
 """``lightning_st fit | validate | test | predict``: Lightning's own command line with the classes of this package."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,20 @@ from jsonargparse import ArgumentError
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from lightning_st.cli.config_files import check_config_files
 from lightning_st.cli.console import prepare_console
-from lightning_st.cli.hints import explain, known_keys
-from lightning_st.data import SelfTrainingDataModule, Source
-from lightning_st.errors import ConfigError
-from lightning_st.models import RetinaNet
-from lightning_st.modules import StudentModule, TaskModule, TeacherModule
+from lightning_st.cli.hints import explain
+from lightning_st.cli.vocabulary import lightning_vocabulary
+from lightning_st.data import SelfTrainingDataModule
+from lightning_st.errors import ConfigError, LightningSTError
+from lightning_st.modules import TaskModule, read_checkpoint
+from lightning_st.stages.trainers import refusals_of_the_trainer
 
 _SHARED_KEYS = ("seed_everything", "trainer", "data", "model")
 """What ``fit``, ``validate``, ``test`` and ``predict`` all accept."""
 
-_CLASSES = ["lightning_st.TeacherModule", "lightning_st.StudentModule", "lightning_st.RetinaNet"]
+_FOUND_BY_LIGHTNING = ("last", "hpc")
+"""What ``fit --ckpt_path`` takes besides files."""
 
 
 def run(words: Sequence[str]) -> None:
@@ -30,6 +34,9 @@ def run(words: Sequence[str]) -> None:
         ConfigError: One sentence with the key, and the nearest that exists.
     """
     prepare_console()
+    if words[0] != "fit":  # a checkpoint is evaluated without the callbacks that wrote it
+        warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks")
+    check_config_files(words, is_recipe=False)
     sys.argv[1:] = words  # LightningCLI reads them there, and so do the processes that DDP starts
     try:
         SelfTrainingCLI()
@@ -37,8 +44,12 @@ def run(words: Sequence[str]) -> None:
         parser = LightningArgumentParser()
         parser.add_lightning_class_args(SelfTrainingDataModule, "data")
         parser.add_lightning_class_args(Trainer, "trainer")
-        keys = known_keys(parser, (Source, RetinaNet, TeacherModule, StudentModule))
-        raise ConfigError(explain(str(error.message), keys, _CLASSES)) from error
+        raise ConfigError(explain(str(error.message), lightning_vocabulary(parser))) from error
+    except ValueError as error:
+        # The parser wraps what a constructor raises.
+        if isinstance(error.__cause__ or error.__context__, LightningSTError):
+            raise LightningSTError(str(error.__cause__ or error.__context__)) from error
+        raise
 
 
 class SelfTrainingCLI(LightningCLI):
@@ -75,6 +86,26 @@ class SelfTrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Take the names of the classes from the data: nobody types them."""
         parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse a checkpoint that cannot be read before anything else is done, and an evaluation without one."""
+        command = self.subcommand
+        path = self.config[command].ckpt_path
+        if path is None and command != "fit":
+            raise ConfigError(
+                f"{command} needs --ckpt_path FILE, a checkpoint of fit or self_train: else the weights are random."
+            )
+        if path is not None and not (command == "fit" and path in _FOUND_BY_LIGHTNING):
+            read_checkpoint(path)
+
+    def before_validate(self) -> None:
+        """Refuse to validate on nothing, where Lightning asks for a method to be implemented."""
+        self.datamodule.split("val")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Return the Trainer; what it says of its arguments becomes one sentence."""
+        with refusals_of_the_trainer():
+            return super().instantiate_trainer(**kwargs)
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: Lightning's own lets the checkpoint's hyper-parameters override the user's."""

@@ -2,33 +2,22 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
 
+from lightning_st.errors import ConfigError
 from lightning_st.modules import WeightEMA
+from lightning_st.stages.building import build, import_name
 from lightning_st.stages.metrics_csv import MetricsCsv
-from lightning_st.stages.recipe import TrainSettings, build, import_name
-
-OWNED_KEYS = (
-    "max_steps",
-    "max_epochs",
-    "min_steps",
-    "min_epochs",
-    "default_root_dir",
-    "val_check_interval",
-    "check_val_every_n_epoch",
-    "num_sanity_val_steps",
-    "use_distributed_sampler",
-    "reload_dataloaders_every_n_epochs",
-    "enable_checkpointing",
-)
-"""Arguments of the Trainer that a stage decides itself; the command line does not offer them."""
+from lightning_st.stages.recipe import TrainSettings
 
 _MACHINE_KEYS = (
     "accelerator",
@@ -85,9 +74,12 @@ def training_trainer(options: Mapping[str, Any], settings: TrainSettings, folder
         folder: The stage's folder.
         monitor: The metric that decides which checkpoint is best, such as "val/AP"; None without a val split.
     """
-    built = _build_given(
-        {**options, "logger": [_name_logger(spec, folder) for spec in _as_list(options.get("logger"))]}
-    )
+    named = {**options, "logger": [_name_logger(spec, folder) for spec in _as_list(options.get("logger"))]}
+    with refusals_of_the_trainer():
+        return _training_trainer(_build_given(named), settings, folder, monitor)
+
+
+def _training_trainer(built: dict[str, Any], settings: TrainSettings, folder: Path, monitor: str | None) -> Trainer:
     callbacks = [*_as_list(built.pop("callbacks", None)), *_checkpoints(settings, folder, monitor)]
     if settings.ema_decay is not None:
         callbacks.append(WeightEMA(decay=settings.ema_decay))
@@ -107,6 +99,19 @@ def training_trainer(options: Mapping[str, Any], settings: TrainSettings, folder
     )
 
 
+@contextmanager
+def refusals_of_the_trainer() -> Iterator[None]:
+    """Turn what Lightning says of the arguments of a Trainer, its loggers and callbacks into one sentence.
+
+    Raises:
+        ConfigError: With what Lightning says.
+    """
+    try:
+        yield
+    except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+
+
 def finish_loggers(trainer: Trainer) -> None:
     """End what a logger keeps open, as W&B its run: the next stage's is another one."""
     for logger in trainer.loggers:
@@ -117,7 +122,13 @@ def finish_loggers(trainer: Trainer) -> None:
 
 def inference_trainer(options: Mapping[str, Any], folder: Path, extra: Callback | None = None) -> Trainer:
     """Return the Trainer of evaluation and labelling: ``options`` that name the machine, no logs, no checkpoints."""
-    built = _build_given({key: value for key, value in options.items() if key in _MACHINE_KEYS})
+    with refusals_of_the_trainer():
+        return _inference_trainer(
+            _build_given({key: value for key, value in options.items() if key in _MACHINE_KEYS}), folder, extra
+        )
+
+
+def _inference_trainer(built: dict[str, Any], folder: Path, extra: Callback | None) -> Trainer:
     bars = [callback for callback in _as_list(built.pop("callbacks", None)) if isinstance(callback, ProgressBar)]
     callbacks: list[Callback] = [*bars, *([extra] if extra else [])]
     return Trainer(
