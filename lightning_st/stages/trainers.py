@@ -11,12 +11,13 @@ from typing import Any
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 
 from lightning_st.errors import ConfigError
 from lightning_st.modules import WeightEMA
 from lightning_st.stages.building import build, import_name
 from lightning_st.stages.metrics_csv import MetricsCsv
+from lightning_st.stages.progress import ProgressLines
 from lightning_st.stages.recipe import TrainSettings
 
 _MACHINE_KEYS = (
@@ -88,7 +89,7 @@ def _training_trainer(built: dict[str, Any], settings: TrainSettings, folder: Pa
     return Trainer(
         **_with_plugins(built),
         logger=loggers,
-        callbacks=_with_quiet_bar(callbacks, built, settings.max_steps),
+        callbacks=_with_progress(callbacks, built, folder),
         max_steps=settings.max_steps,
         max_epochs=-1,
         check_val_every_n_epoch=None,
@@ -134,7 +135,7 @@ def _inference_trainer(built: dict[str, Any], folder: Path, extra: Callback | No
     return Trainer(
         **_with_plugins(built),
         logger=False,
-        callbacks=_with_quiet_bar(callbacks, built, 200),
+        callbacks=_with_progress(callbacks, built, folder),
         default_root_dir=folder,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -172,12 +173,12 @@ def _with_plugins(built: dict[str, Any]) -> dict[str, Any]:
     return {**built, "plugins": [AtomicCheckpointIO(), *_as_list(built.get("plugins"))]}
 
 
-def _with_quiet_bar(callbacks: list[Callback], built: Mapping[str, Any], steps: int) -> list[Callback]:
-    """Add a progress bar of about twenty lines where standard error is a file, unless the user chose one or none."""
+def _with_progress(callbacks: list[Callback], built: Mapping[str, Any], folder: Path) -> list[Callback]:
+    """Add progress in lines where standard error is a file, unless the user chose a bar or none."""
     chosen = any(isinstance(callback, ProgressBar) for callback in callbacks)
     if chosen or built.get("enable_progress_bar") is False or sys.stderr.isatty():
         return callbacks
-    return [*callbacks, TQDMProgressBar(refresh_rate=max(1, steps // 20))]
+    return [*callbacks, ProgressLines(str(folder))]
 
 
 def _as_list(value: Any) -> list[Any]:
