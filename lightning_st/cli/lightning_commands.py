@@ -115,11 +115,19 @@ class SaveSharedConfig(SaveConfigCallback):
     """Saves the part of the config that every subcommand accepts."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write ``config.yaml`` to the log folder when a fit begins."""
-        if stage != "fit" or trainer.log_dir is None or not trainer.is_global_zero:
+        """Write ``config.yaml`` to the first logger's folder when a fit begins; without a logger there is none."""
+        if stage != "fit" or not trainer.loggers or not trainer.is_global_zero:
             return
         config: dict[str, Any] = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, skip_check=True))
         shared = {key: config[key] for key in _SHARED_KEYS if key in config}
-        folder = Path(trainer.log_dir)
+        folder = _log_folder(trainer)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(shared, sort_keys=False), encoding="utf-8")
+
+
+def _log_folder(trainer: Trainer) -> Path:
+    """Return the folder of this run alone, as for its checkpoints: never the working directory, where configs lie."""
+    logger = trainer.loggers[0]
+    if logger.log_dir is not None:
+        return Path(logger.log_dir)
+    return Path(logger.save_dir or trainer.default_root_dir, str(logger.name), str(logger.version))

@@ -1,6 +1,7 @@
 """What is wrong in a config file is one sentence with the line."""
 
 import pytest
+import yaml
 
 from lightning_st.cli import main
 from lightning_st.cli.config_files import check_config_files
@@ -50,3 +51,16 @@ def test_files_that_are_not_there_are_left_to_the_parser(words):
 def test_a_report_of_nothing_is_one_sentence(capsys, words):
     assert main(["report", *words]) == 2
     assert capsys.readouterr().err.startswith("lightning_st: report takes the folders of runs: ")
+
+
+def test_a_fit_leaves_a_config_in_the_working_directory_alone(tiny_run, tmp_path, monkeypatch):
+    recipe, _ = tiny_run
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "config.yaml"
+    model = {"class_path": "TeacherModule", "init_args": {"task": recipe["model"]}}
+    trainer = {"max_steps": 1, "logger": False, "enable_checkpointing": False, **recipe["trainer"]}
+    data = {key: value for key, value in recipe["data"].items() if key != "val"}
+    config.write_text(yaml.safe_dump({"data": data, "model": model, "trainer": trainer}))
+    before = config.read_text()
+    assert main(["fit", "--config", str(config)]) == 0
+    assert config.read_text() == before
