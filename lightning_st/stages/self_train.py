@@ -81,7 +81,7 @@ def _control(
     if settings.init != "teacher":
         steps += teacher_settings.max_steps
     start = student_start(settings, teacher, same_model=settings.model is None)
-    parents = {"init": checkpoint_fingerprint(teacher) if settings.init == "teacher" else settings.init}
+    parents = {"init": _fingerprint_or_random(start)}
     settings = replace(settings, max_steps=steps)
     return Training(recipe, folder, "control", settings, parents=parents, init_checkpoint=start)
 
@@ -98,10 +98,14 @@ def _round(recipe: Recipe, folder: Path, teacher: Path, number: int, settings: T
     parents = {
         "pseudo_labels": manifest["fingerprint"],
         "thresholds": manifest["thresholds"],
-        "init": manifest["teacher"]["fingerprint"] if settings.init == "teacher" else settings.init,
+        "init": _fingerprint_or_random(start),
     }
     training = Training(recipe, folder / "student", "student", settings, store, parents, start)
     return run_training(training, restart)
+
+
+def _fingerprint_or_random(start: Path | None) -> str:
+    return "random" if start is None else checkpoint_fingerprint(start)
 
 
 def _refuse_empty_labels(manifest: Mapping[str, Any], store: Path) -> None:

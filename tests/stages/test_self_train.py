@@ -259,6 +259,18 @@ def test_what_cannot_be_run_refuses_before_the_teacher_trains(tmp_path, section,
     assert not (tmp_path / "run" / "round_0").exists()
 
 
+def test_a_student_knows_the_file_that_it_started_from_by_its_weights(run, tmp_path):
+    recipe, folder = run
+    start = tmp_path / "start.ckpt"
+    shutil.copyfile(folder / "round_0/teacher/checkpoints/best.ckpt", start)
+    recipe |= {"student": {**recipe["student"], "init": str(start)}, "control": False}
+    self_train(recipe, folder, restart=True)
+    self_train(recipe, folder)
+    shutil.copyfile(folder / "round_0/student/checkpoints/best.ckpt", start)
+    with pytest.raises(StageError, match=r"student was made from other inputs: parents\.init was"):
+        self_train(recipe, folder)
+
+
 def test_weights_that_do_not_fit_the_student_are_refused_before_the_teacher_trains(run, tmp_path):
     recipe, folder = run
     checkpoint = folder / "round_0" / "teacher" / "checkpoints" / "best.ckpt"
