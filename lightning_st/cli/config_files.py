@@ -16,13 +16,13 @@ _OF_RECIPES = ("teacher", "student", "pseudo_label", "rounds", "control", "outpu
 _MODULES = ("TeacherModule", "StudentModule")
 
 
-def check_config_files(words: Sequence[str], is_recipe: bool) -> None:
+def check_config_files(words: Sequence[str], is_recipe: bool | None) -> None:
     """Refuse config files that are no YAML mapping, name a key twice, or belong to another command.
 
     Args:
         words: Of the command line.
         is_recipe: Whether the command takes a recipe (``self_train``, ``pseudo_label``) or a config of Lightning's
-            (``fit`` ...).
+            (``fit`` ...); None where it takes both.
 
     Raises:
         ConfigError: Naming the file, the line, and what would be accepted.
@@ -34,7 +34,8 @@ def check_config_files(words: Sequence[str], is_recipe: bool) -> None:
             if name in _GROUPS and not isinstance(value, MappingNode):
                 got = repr(value.value) if isinstance(value, ScalarNode) else "a list"
                 raise ConfigError(f"{_line(path, key)}: expected {name} to be a group of keys, got {got}.")
-        _refuse_foreign(path, root, is_recipe)
+        if is_recipe is not None:
+            _refuse_foreign(path, root, is_recipe)
 
 
 def _config_files(words: Sequence[str]) -> Iterator[Path]:

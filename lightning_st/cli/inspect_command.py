@@ -7,11 +7,12 @@ import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from lightning_st.cli.hints import explain, known_keys
+from lightning_st.cli.config_files import check_config_files
+from lightning_st.cli.hints import explain
+from lightning_st.cli.vocabulary import inspect_vocabulary
 from lightning_st.errors import ConfigError
-from lightning_st.models import RetinaNet
 from lightning_st.models.inspection import Inspection, inspect_model
-from lightning_st.stages.recipe import build_factory
+from lightning_st.stages.building import build_factory
 
 _IGNORED_SECTIONS = ("trainer", "teacher", "student", "pseudo_label")
 _IGNORED_KEYS = ("seed_everything", "output", "rounds", "control", "restart")
@@ -74,11 +75,11 @@ def _parse(words: Sequence[str]) -> Mapping[str, Any]:
         parser.add_argument(f"--{name}", type=dict[str, Any], default={}, help="not read")
     for name in _IGNORED_KEYS:
         parser.add_argument(f"--{name}", type=Any, help="not read")
+    check_config_files(words, is_recipe=None)
     try:
         config = parser.parse_args(list(words))
     except ArgumentError as error:
-        keys = known_keys(parser, (RetinaNet,))
-        raise ConfigError(explain(str(error.message), keys, ["lightning_st.RetinaNet"])) from error
+        raise ConfigError(explain(str(error.message), inspect_vocabulary(parser))) from error
     plain: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_unset=False))
     if plain["classes"] < 1:
         raise ConfigError.expected("classes", "at least 1", plain["classes"])

@@ -30,6 +30,11 @@ def lightning_vocabulary(parser: Any) -> Vocabulary:
     return Vocabulary(known_keys(parser, below), classes, _groups())
 
 
+def inspect_vocabulary(parser: Any) -> Vocabulary:
+    """Return what ``inspect`` understands, which takes the configs of both."""
+    return Vocabulary(known_keys(parser), {"model": _TASKS + _MODULES, "model.task": _TASKS})
+
+
 def _sources() -> dict[str, type]:
     return {f"data.{name}": Source for name in _SETS}
 

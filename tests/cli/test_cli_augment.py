@@ -9,7 +9,7 @@ import yaml
 from lightning_st.cli import main
 from lightning_st.cli.stage_commands import parse, read_recipe, recipe_parser
 from lightning_st.data import SelfTrainingDataModule
-from lightning_st.stages.recipe import build
+from lightning_st.stages.building import build
 from lightning_st.transforms import PaperPolicy
 from lightning_st.transforms.albumentations_policy import AlbumentationsPolicy
 from lightning_st.transforms.policy import AutoAugment, RandAugment
