@@ -101,11 +101,12 @@ class StageError(LightningSTError):
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the nearest of ``choices``, or an empty string.
+    """Return " Did you mean 'x'?" for the nearest of ``choices``, upper and lower case alike, or an empty string.
 
     Example:
         >>> did_you_mean("augmnt", ["augment", "image_size"])
         " Did you mean 'augment'?"
     """
-    near = get_close_matches(name, list(choices), n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    by_lower_case = {choice.lower(): choice for choice in choices}
+    near = get_close_matches(name.lower(), list(by_lower_case), n=1, cutoff=0.6)
+    return f" Did you mean {by_lower_case[near[0]]!r}?" if near else ""

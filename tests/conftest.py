@@ -9,6 +9,8 @@ import helpers
 import pytest
 import recipes
 
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or its import asks the network for its newest version
+
 SHARED_DATA = Path(os.environ.get("LIGHTNING_ST_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 

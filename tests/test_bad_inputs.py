@@ -153,7 +153,7 @@ REFUSED: dict[str, tuple[Callable[[Case], Any], str]] = {
     "unknown backbone": (lambda c: c.recipe["model"]["init_args"].update(backbone="resnett50"), "resnett50"),
     "unknown class": (lambda c: c.recipe["model"].update(class_path="lightning_st.RetinaNett"), "RetinaNet"),
     "wrong type": (lambda c: c.set(teacher={"max_steps": "many"}), "max_steps"),
-    "typo in a key": (lambda c: c.set(data={"augmnt": "S1"}), "'augment'"),
+    "typo in a key": (lambda c: c.set(data={"augmnt": "S1"}), r"'data\.augment'"),
     "typo in a key of a source": (lambda c: c.recipe["data"]["labeled"].update(imges="x"), "'images'"),
     "no step": (lambda c: c.set(teacher={"max_steps": 0}), r"teacher\.max_steps"),
     "a foreign output folder": (foreign_output, r"notes\.txt"),
@@ -264,3 +264,30 @@ def test_what_costs_one_image_does_not_cost_the_run(case, capsys):
     page = (case.folder / "out/report/index.html").read_text()
     assert images[0].name in page
     assert images[1].name in page
+
+
+def evaluation(case: Case, command: str, *words: str) -> int:
+    config = fit_words(case, case.finished / "round_0/pseudo_labels")[1:]
+    return main([command, *config, "--trainer.enable_progress_bar=false", *words])
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "sentence"),
+    [
+        ("validate", [], "validate needs --ckpt_path FILE"),
+        ("validate", ["--ckpt_path", "best"], "best: no such checkpoint file"),
+        ("fit", ["--ckpt_path", "nowhere.ckpt"], r"nowhere\.ckpt: no such checkpoint file"),
+        ("validate", ["--ckpt_path", "{teacher}", "--data.val=null"], r"Expected data\.val\.images to be given"),
+        ("test", ["--ckpt_path", "{teacher}", "--data.test=null"], r"Expected data\.test\.images to be given"),
+        ("test", ["--ckpt_path", "{teacher}", "--model.task.neck_width=16"], r"best\.ckpt: its weights are of another"),
+        ("fit", ["--ckpt_path", "{teacher}"], r"best\.ckpt: not of a StudentModule"),
+        ("fit", ["--model.task.backbone=resnet5"], r"^lightning_st: Unknown backbone 'resnet5'"),
+        ("fit", ["--model.lr=-1"], r"^lightning_st: Expected lr to be above 0, got -1"),
+        ("fit", ["--trainer.devices=x", "--trainer.accelerator=cpu"], r"trainer: `devices` selected"),
+        ("fit", ["--trainer.max_steps=many"], r"Expected trainer\.max_steps to be a whole number, got 'many'"),
+    ],
+)
+def test_lightnings_own_commands_refuse_in_one_sentence(case, capsys, command, words, sentence):
+    teacher = case.finished / "round_0/teacher/checkpoints/best.ckpt"
+    assert evaluation(case, command, *(word.format(teacher=teacher) for word in words)) == 2
+    assert re.search(sentence, one_sentence(capsys))

@@ -44,7 +44,8 @@ def test_a_recipe_goes_the_whole_way(tiny_run, tmp_path, path):
     assert (tmp_path / "run" / "report" / "index.html").is_file()
 
 
-# A checkpoint is evaluated without the callbacks that wrote it.
+# The configs are for GPUs; a checkpoint is evaluated without the callbacks that wrote it.
+@pytest.mark.filterwarnings("ignore:trainer.precision=bf16-mixed makes this CPU many times slower")
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks")
 @pytest.mark.parametrize("path", FITS, ids=name)
 def test_a_fit_and_what_follows_it(tiny_run, tmp_path, monkeypatch, path):

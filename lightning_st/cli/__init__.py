@@ -18,6 +18,7 @@ COMMANDS = {
     "pseudo_label": ("a checkpoint's predictions on the unlabelled images", "stage_commands:pseudo_label"),
     "report": ("tables, plots and the page of one run, or a table of several", "report_command:report"),
     "export": ("pseudo-labels, or any index, as COCO JSON or a YOLO data set", "export_command:export"),
+    "inspect": ("parameters, multiply-adds, shapes and memory of a config's model", "inspect_command:inspect"),
     "fit": ("train one model: a teacher, or a student on a store of pseudo-labels", "lightning_commands:run"),
     "validate": ("evaluate a checkpoint on val", "lightning_commands:run"),
     "test": ("evaluate a checkpoint on test", "lightning_commands:run"),

@@ -1,6 +1,7 @@
 """``lightning_st fit | validate | test | predict``: Lightning's own command line with the classes of this package."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,20 @@ from jsonargparse import ArgumentError
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from lightning_st.cli.config_files import check_config_files
 from lightning_st.cli.console import prepare_console
-from lightning_st.cli.hints import explain, known_keys
-from lightning_st.data import SelfTrainingDataModule, Source
-from lightning_st.errors import ConfigError
-from lightning_st.models import RetinaNet
-from lightning_st.modules import StudentModule, TaskModule, TeacherModule
+from lightning_st.cli.hints import explain
+from lightning_st.cli.vocabulary import lightning_vocabulary
+from lightning_st.data import SelfTrainingDataModule
+from lightning_st.errors import ConfigError, LightningSTError
+from lightning_st.modules import TaskModule, read_checkpoint
+from lightning_st.stages.trainers import refusals_of_the_trainer
 
 _SHARED_KEYS = ("seed_everything", "trainer", "data", "model")
 """What ``fit``, ``validate``, ``test`` and ``predict`` all accept."""
 
-_CLASSES = ["lightning_st.TeacherModule", "lightning_st.StudentModule", "lightning_st.RetinaNet"]
+_FOUND_BY_LIGHTNING = ("last", "hpc")
+"""What ``fit --ckpt_path`` takes besides files."""
 
 
 def run(words: Sequence[str]) -> None:
@@ -30,6 +34,9 @@ def run(words: Sequence[str]) -> None:
         ConfigError: One sentence with the key, and the nearest that exists.
     """
     prepare_console()
+    if words[0] != "fit":  # a checkpoint is evaluated without the callbacks that wrote it
+        warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks")
+    check_config_files(words, is_recipe=False)
     sys.argv[1:] = words  # LightningCLI reads them there, and so do the processes that DDP starts
     try:
         SelfTrainingCLI()
@@ -37,8 +44,12 @@ def run(words: Sequence[str]) -> None:
         parser = LightningArgumentParser()
         parser.add_lightning_class_args(SelfTrainingDataModule, "data")
         parser.add_lightning_class_args(Trainer, "trainer")
-        keys = known_keys(parser, (Source, RetinaNet, TeacherModule, StudentModule))
-        raise ConfigError(explain(str(error.message), keys, _CLASSES)) from error
+        raise ConfigError(explain(str(error.message), lightning_vocabulary(parser))) from error
+    except ValueError as error:
+        # The parser wraps what a constructor raises.
+        if isinstance(error.__cause__ or error.__context__, LightningSTError):
+            raise LightningSTError(str(error.__cause__ or error.__context__)) from error
+        raise
 
 
 class SelfTrainingCLI(LightningCLI):
@@ -76,6 +87,26 @@ class SelfTrainingCLI(LightningCLI):
         """Take the names of the classes from the data: nobody types them."""
         parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
 
+    def before_instantiate_classes(self) -> None:
+        """Refuse a checkpoint that cannot be read before anything else is done, and an evaluation without one."""
+        command = self.subcommand
+        path = self.config[command].ckpt_path
+        if path is None and command != "fit":
+            raise ConfigError(
+                f"{command} needs --ckpt_path FILE, a checkpoint of fit or self_train: else the weights are random."
+            )
+        if path is not None and not (command == "fit" and path in _FOUND_BY_LIGHTNING):
+            read_checkpoint(path)
+
+    def before_validate(self) -> None:
+        """Refuse to validate on nothing, where Lightning asks for a method to be implemented."""
+        self.datamodule.split("val")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Return the Trainer; what it says of its arguments becomes one sentence."""
+        with refusals_of_the_trainer():
+            return super().instantiate_trainer(**kwargs)
+
     def _parse_ckpt_path(self) -> None:
         """Do nothing: Lightning's own lets the checkpoint's hyper-parameters override the user's."""
 
@@ -84,11 +115,19 @@ class SaveSharedConfig(SaveConfigCallback):
     """Saves the part of the config that every subcommand accepts."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write ``config.yaml`` to the log folder when a fit begins."""
-        if stage != "fit" or trainer.log_dir is None or not trainer.is_global_zero:
+        """Write ``config.yaml`` to the first logger's folder when a fit begins; without a logger there is none."""
+        if stage != "fit" or not trainer.loggers or not trainer.is_global_zero:
             return
         config: dict[str, Any] = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, skip_check=True))
         shared = {key: config[key] for key in _SHARED_KEYS if key in config}
-        folder = Path(trainer.log_dir)
+        folder = _log_folder(trainer)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(shared, sort_keys=False), encoding="utf-8")
+
+
+def _log_folder(trainer: Trainer) -> Path:
+    """Return the folder of this run alone, as for its checkpoints: never the working directory, where configs lie."""
+    logger = trainer.loggers[0]
+    if logger.log_dir is not None:
+        return Path(logger.log_dir)
+    return Path(logger.save_dir or trainer.default_root_dir, str(logger.name), str(logger.version))

@@ -10,18 +10,18 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import Trainer
 
+from lightning_st.cli.config_files import check_config_files
 from lightning_st.cli.console import prepare_console
-from lightning_st.cli.hints import explain, known_keys
-from lightning_st.data import SelfTrainingDataModule, Source
+from lightning_st.cli.hints import explain
+from lightning_st.cli.vocabulary import recipe_vocabulary
+from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
-from lightning_st.models import RetinaNet
 from lightning_st.modules import StudentModule, TeacherModule
 from lightning_st.reports import write_report
 from lightning_st.stages import PseudoLabelSettings, Recipe
 from lightning_st.stages import pseudo_label as run_pseudo_label
 from lightning_st.stages import self_train as run_self_train
-from lightning_st.stages.recipe import DATA_OWNED, MODULE_OWNED
-from lightning_st.stages.trainers import OWNED_KEYS
+from lightning_st.stages.owned import owned_in
 
 _RUN_KEYS = ("config", "output", "restart", "checkpoint", "seed_everything")
 
@@ -59,15 +59,16 @@ def recipe_parser(command: str, about: str) -> ArgumentParser:
     parser.add_argument("--seed_everything", type=int, default=0, help="the seed of every random draw")
     parser.add_argument("--rounds", type=int, default=1, help="times that labels are made and a student is trained")
     parser.add_argument("--control", type=bool, default=False, help="also train a teacher for as many steps as both")
-    parser.add_class_arguments(SelfTrainingDataModule, "data", skip=set(DATA_OWNED), instantiate=False)
-    parser.add_subclass_arguments(torch.nn.Module, "model", skip={"classes"}, required=True, instantiate=False)
+    parser.add_class_arguments(SelfTrainingDataModule, "data", skip=set(owned_in("data")), instantiate=False)
+    skip = set(owned_in("model"))
+    parser.add_subclass_arguments(torch.nn.Module, "model", skip=skip, required=True, instantiate=False)
     for name, module in (("teacher", TeacherModule), ("student", StudentModule)):
-        parser.add_class_arguments(module, name, skip=set(MODULE_OWNED), instantiate=False)
+        parser.add_class_arguments(module, name, skip={*owned_in(name), "init"}, instantiate=False)
         _add_train_settings(parser, name)
     parser.add_argument("--student.init", type=str, default="random", help="random, teacher, or a checkpoint file")
-    parser.add_argument("--student.model", type=dict, default=None, help="another model than the teacher's")
+    parser.add_subclass_arguments(torch.nn.Module, "student.model", skip=skip, required=False, instantiate=False)
     parser.add_class_arguments(PseudoLabelSettings, "pseudo_label", instantiate=False)
-    parser.add_class_arguments(Trainer, "trainer", skip=set(OWNED_KEYS), instantiate=False)
+    parser.add_class_arguments(Trainer, "trainer", skip=set(owned_in("trainer")), instantiate=False)
     return parser
 
 
@@ -87,11 +88,11 @@ def parse(parser: ArgumentParser, words: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: One sentence with the key, and the nearest that exists.
     """
+    check_config_files(words, is_recipe=True)
     try:
         config = parser.parse_args(list(words))
     except ArgumentError as error:
-        keys = known_keys(parser, (Source, RetinaNet, TeacherModule, StudentModule))
-        raise ConfigError(explain(str(error.message), keys, ["lightning_st.RetinaNet"])) from error
+        raise ConfigError(explain(str(error.message), recipe_vocabulary(parser))) from error
     plain: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_unset=False))
     return plain
 

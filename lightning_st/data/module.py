@@ -1,6 +1,7 @@
 """The DataModule: from what the user names to batches for training, evaluation and labelling."""
 
 import os
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from lightning_st.data.dataset import EvalDataset, TrainDataset, TrainingSet
 from lightning_st.data.example import fetch_trees
 from lightning_st.data.loader import BatchLoader, RowSampler
+from lightning_st.data.options import check_options, read_size
+from lightning_st.data.progress import next_batch, place_of
 from lightning_st.data.pseudo_labels import open_pseudo_labels, open_results
 from lightning_st.data.sampling import GlobalBatchSampler, Stream, StreamName, pseudo_count
 from lightning_st.data.source import Source
@@ -43,7 +46,10 @@ class SelfTrainingDataModule(LightningDataModule):
         image_size: Height and width of a batch in pixels; one number for a square.
         batch_size: Labelled images in a global batch, over all processes.
         pseudo_ratio: Pseudo-labelled images for each labelled one. Without ``pseudo_labels`` there are none.
-        augment: "S1", "S2", "S3" or "S4" of the paper, "none", or an ``albumentations.Compose``.
+        augment: "S1", "S2", "S3" or "S4" of the paper, "none", or an own one: an ``albumentations.Compose`` or a
+            ``lightning_st.transforms.Policy``, in a config by ``class_path`` and ``init_args``.
+        augment_options: Where one of the paper's is to differ: scale_jitter (the smallest and the largest scale),
+            flip_probability; in S2 and S3 auto_augment (v0 to v3); in S4 magnitude (0-10) and layers.
         num_workers: Worker processes of each loader in each process.
         eval_batch_size: Images in a batch of evaluation and labelling, for each process; if missing, ``batch_size``.
         max_bad_fraction: Stop when more than this part (0-1) of the images of a set, or of its boxes, cannot be used.
@@ -73,6 +79,7 @@ class SelfTrainingDataModule(LightningDataModule):
         batch_size: int = 8,
         pseudo_ratio: float = 1.0,
         augment: Any = "S1",
+        augment_options: dict[str, Any] | None = None,
         num_workers: int = 2,
         eval_batch_size: int | None = None,
         max_bad_fraction: float = 0.01,
@@ -87,7 +94,7 @@ class SelfTrainingDataModule(LightningDataModule):
         self.pseudo_labels = pseudo_labels
         self.score_threshold = score_threshold
         self.keep_empty_pseudo = keep_empty_pseudo
-        self.image_size = _read_size(image_size)
+        self.image_size = read_size(image_size)
         self.batch_size = batch_size
         self.pseudo_ratio = pseudo_ratio
         self.num_workers = num_workers
@@ -97,11 +104,11 @@ class SelfTrainingDataModule(LightningDataModule):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.cache_folder = cache_folder
         self.example = example
-        self._check_arguments()
-        self._policy = make_policy(augment, self.image_size)
+        check_options(vars(self))
+        self._policy = make_policy(augment, self.image_size, **(augment_options or {}))
         self._splits: dict[str, Split] = {}
         self._found_no_leak = False
-        self._loaders: list[BatchLoader[Any]] = []
+        self._loaders: weakref.WeakSet[BatchLoader[Any]] = weakref.WeakSet()
         self._prediction: tuple[str, Sequence[NDArray[np.int64]] | None] = ("unlabeled", None)
         self.bad_images: dict[str, str] = {}
         """What could not be read so far on this rank: "<file>: <problem>" to the name of its set."""
@@ -214,7 +221,7 @@ class SelfTrainingDataModule(LightningDataModule):
             raise DataError(f"data.labeled: none of {len(labeled)} images has a labelled object.")
         names: list[StreamName] = ["labeled", "pseudo"] if self.has_pseudo_part else ["labeled"]
         sets = {name: self._training_set(name) for name in names}
-        rank, world_size = self._place()
+        rank, world_size = place_of(self.trainer)
         sampler = GlobalBatchSampler(
             sets["labeled"].stream,
             self.batch_size,
@@ -223,7 +230,7 @@ class SelfTrainingDataModule(LightningDataModule):
             epoch_batches=self.epoch_batches or -(-len(labeled) // self.batch_size),
             rank=rank,
             world_size=world_size,
-            position=self._position,
+            position=lambda: next_batch(self.trainer),
         )
         recipe = {"data.seed": self.seed, "data.batch_size": self.batch_size, "data.pseudo_ratio": self.pseudo_ratio}
         fingerprints = {f"data.{name}": self.split(name).fingerprint() for name in names}
@@ -265,7 +272,7 @@ class SelfTrainingDataModule(LightningDataModule):
         Raises:
             ConfigError: If the set is not given.
         """
-        rank, world_size = self._place()
+        rank, world_size = place_of(self.trainer)
         share = (self.rows(name) if rows is None else rows)[rank::world_size]
         return self._evaluation_loader(name, [share if len(share) else np.array([-1])])
 
@@ -318,28 +325,6 @@ class SelfTrainingDataModule(LightningDataModule):
 
     # Helpers
 
-    def _check_arguments(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigError: Naming the argument.
-        """
-        rules = {
-            "batch_size": (self.batch_size >= 1, "at least 1"),
-            "eval_batch_size": (self.eval_batch_size >= 1, "at least 1"),
-            "epoch_batches": (self.epoch_batches is None or self.epoch_batches >= 1, "at least 1"),
-            "num_workers": (self.num_workers >= 0, "at least 0"),
-            "max_bad_fraction": (0 <= self.max_bad_fraction <= 1, "from 0 to 1"),
-            "score_threshold": (self.score_threshold is None or 0 < self.score_threshold <= 1, "above 0 and at most 1"),
-            "seed": (0 <= self.seed < 2**32, "from 0 to 2**32 - 1"),
-        }
-        for name, (is_kept, allowed) in rules.items():
-            if not is_kept:
-                raise ConfigError.expected(f"data.{name}", allowed, getattr(self, name))
-        if self.example not in (None, "trees"):
-            raise ConfigError.unknown_choice("data.example", str(self.example), ["trees"])
-        pseudo_count(self.batch_size, self.pseudo_ratio)
-
     def _open_pseudo_labels(self, path: str, labeled: AnnotationIndex) -> Split:
         """Open a store, or where it is a file another detector's results on the unlabelled images."""
         shown = self.score_threshold, self.keep_empty_pseudo
@@ -358,36 +343,6 @@ class SelfTrainingDataModule(LightningDataModule):
         return self._keep(BatchLoader(dataset, RowSampler(groups, self.eval_batch_size), self.num_workers))
 
     def _keep(self, loader: BatchLoader[Any]) -> BatchLoader[Any]:
-        """Remember a loader, so that ``teardown`` can close it."""
-        self._loaders.append(loader)
+        """Remember a loader for as long as it is used, so that ``teardown`` can close it."""
+        self._loaders.add(loader)
         return loader
-
-    def _place(self) -> tuple[int, int]:
-        """Return the rank of this process and the number of processes."""
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-
-    def _position(self) -> int:
-        """Return the number of the next global batch of the run.
-
-        Of Lightning's counters "processed" is right at every checkpoint: "ready" already counts a batch that an
-        exception cut short, "completed" not yet the batch at whose end the checkpoint was written.
-        """
-        if self.trainer is None:
-            return 0
-        if self.trainer.overfit_batches:  # type: ignore[attr-defined]  # set by a function, where mypy does not look
-            advice = "Take fewer images instead: data.labeled.fraction or data.labeled.list."
-            raise ConfigError.expected("trainer.overfit_batches", "0", self.trainer.overfit_batches, advice)  # type: ignore[attr-defined]
-        total: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
-        return int(total.processed)
-
-
-def _read_size(image_size: int | Sequence[int]) -> tuple[int, int]:
-    """Return (height, width).
-
-    Raises:
-        ConfigError: If it is neither one number nor two.
-    """
-    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
-        raise ConfigError.expected("data.image_size", "one or two whole numbers of pixels, [height, width]", image_size)
-    return sides[0], sides[1]

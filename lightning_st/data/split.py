@@ -103,8 +103,9 @@ class Split:
         """Count images and labels.
 
         Returns:
-            "images"; and where there can be labels "labels", "labels_by_class" (by name), and "labels_per_image": how
-            many images have 0, 1 ... 49, 50 and more labels. Crowd regions and boxes in the ignore band are no labels.
+            "images"; and where there can be labels "labels", "labels_by_class" (by name), "labels_per_image": how many
+            images have 0, 1 ... 49, 50 and more labels, and "problems": see ``AnnotationIndex``. Crowd regions and
+            boxes in the ignore band are no labels.
         """
         if not self.index.is_labeled:
             return {"images": len(self)}
@@ -118,6 +119,7 @@ class Split:
             "labels": int(counts.sum()),
             "labels_by_class": dict(zip(self.index.classes, by_class.tolist(), strict=True)),
             "labels_per_image": np.bincount(counts.clip(max=_MOST_LABELS), minlength=_MOST_LABELS + 1).tolist(),
+            "problems": self.index.problems,
         }
 
     def class_map(self, classes: Sequence[str]) -> NDArray[np.int64] | None:

@@ -10,11 +10,12 @@ from lightning_st.index.export import export_coco
 from lightning_st.index.export_yolo import export_yolo
 from lightning_st.index.folder_classes import folder_classes
 from lightning_st.index.image_labels import ImageLabels, read_image_labels
+from lightning_st.index.merge import merge_indexes
 from lightning_st.index.readers import READERS, ReaderOptions
 from lightning_st.index.recognise import says_labels
 from lightning_st.index.subset import common_images, nested_subset
 from lightning_st.index.table import AnnotationIndex, Annotations, ImageRecord
-from lightning_st.index.writer import IndexWriter, merge_indexes
+from lightning_st.index.writer import IndexWriter
 
 __all__ = [
     "READERS",

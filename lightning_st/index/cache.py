@@ -32,7 +32,8 @@ def default_cache_folder() -> Path:
 def cache_key(sources: Sources, format_name: str) -> str:
     """Return a name for the index of `sources` that changes when they change.
 
-    Files and archives count by path, size and time of change; a folder that a reader lists counts by its listing.
+    Files and archives count by path, size and times of change (the second is the system's own, which no copying tool
+    sets back); a folder that a reader lists counts by its listing.
     """
     traits, options = TRAITS.get(format_name, Traits()), sources.options
     parts: list[object] = [SCHEMA_VERSION, format_name, str(sources.images), options.said()]
@@ -54,7 +55,7 @@ def _state(path: str | os.PathLike[str] | None) -> list[object] | None:
         status = os.stat(path)
     except FileNotFoundError:
         return None
-    return [str(path), status.st_size, status.st_mtime_ns]
+    return [str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def build_once(path: Path, build: Callable[[], None]) -> AnnotationIndex:

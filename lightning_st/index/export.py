@@ -50,8 +50,9 @@ def _ids(index: AnnotationIndex) -> list[int]:
 
 def _images(index: AnnotationIndex) -> Iterator[str]:
     for row, image_id in enumerate(_ids(index)):
-        width, height = int(index.widths[row]), int(index.heights[row])
-        yield json.dumps({"id": image_id, "file_name": index.name(row), "width": width, "height": height})
+        size = {"width": int(index.widths[row]), "height": int(index.heights[row])}
+        known = {side: pixels for side, pixels in size.items() if pixels}
+        yield json.dumps({"id": image_id, "file_name": index.name(row), **known})
 
 
 def _annotations(index: AnnotationIndex, keep: NDArray[np.bool_] | None) -> Iterator[str]:

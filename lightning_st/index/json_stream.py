@@ -154,7 +154,8 @@ class JsonStream:
         try:
             more = self._file.read(max(WINDOW, len(self.text) - self.end))
         except UnicodeDecodeError as error:
-            raise AnnotationError(self.path, f"the file is not UTF-8: {error.reason}") from error
+            problem = f"the file is not UTF-8: {error.reason}"
+            raise AnnotationError(self.path, problem, advice="Save it in UTF-8.") from error
         if not more:
             return False
         self._lines_before, self._columns_before = self._place(self.end)

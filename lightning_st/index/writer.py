@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from lightning_st.index.layout import (
     BOX_RECORD,
@@ -26,7 +25,8 @@ from lightning_st.index.layout import (
     said_by,
 )
 from lightning_st.index.names import encode_name, hash_name
-from lightning_st.index.problems import Problems, add_problems, box_areas
+from lightning_st.index.packing import gather_records, pack_boxes, read_records
+from lightning_st.index.problems import Problems, add_problems
 from lightning_st.index.table import AnnotationIndex
 
 SPOOL_SIZE = 1 << 22  # bytes that a small index may take in memory before a temporary file does
@@ -152,7 +152,7 @@ class IndexWriter:
         self._has_scores |= index.has_scores
         self._extend_images(index)
         for rows in rows_in_chunks(len(index.boxes), CHUNK_SIZE):
-            records = _gather(index, BOX_RECORD, rows)
+            records = gather_records(index, BOX_RECORD, rows)
             records["segmentation_offsets"] += self._byte_counts["segmentations"]
             self._boxes.write(records.tobytes())
         self._image_count += len(index)
@@ -236,7 +236,7 @@ class IndexWriter:
         """Append the images of an index, their offsets moved behind what is here already."""
         numbers = [self._number_container(self._relative_container(path)) for path in index.containers]
         for rows in rows_in_chunks(len(index), CHUNK_SIZE):
-            records = _gather(index, IMAGE_RECORD, rows)
+            records = gather_records(index, IMAGE_RECORD, rows)
             records["name_offsets"] += self._byte_counts["names"]
             records["box_offsets"] += self._box_count
             records["containers"] = np.array(numbers, np.int32)[records["containers"]]
@@ -275,95 +275,10 @@ class IndexWriter:
     def _column_chunks(self, name: str) -> Iterator[bytes]:
         """Yield the bytes of one column."""
         if name in self._bytes:
-            yield from (chunk.tobytes() for chunk in _read_spool(self._bytes[name], BYTES, SPOOL_SIZE))
+            yield from (chunk.tobytes() for chunk in read_records(self._bytes[name], BYTES, SPOOL_SIZE))
             return
         if name.endswith("_offsets"):
             yield np.zeros(1, "<i8").tobytes()
         is_of_images = name in (IMAGE_RECORD.names or ())
         spool, dtype = (self._images, IMAGE_RECORD) if is_of_images else (self._boxes, BOX_RECORD)
-        yield from (chunk[name].tobytes() for chunk in _read_spool(spool, dtype, CHUNK_SIZE))
-
-
-def pack_boxes(
-    boxes: ArrayLike,
-    labels: ArrayLike,
-    crowd: ArrayLike | None = None,
-    scores: ArrayLike | None = None,
-    areas: ArrayLike | None = None,
-    segmentations: Sequence[bytes | None] | None = None,
-) -> tuple[NDArray[Any], bytes]:
-    """Pack the boxes of one image.
-
-    Args:
-        boxes: float32 [N, 4], xyxy in pixels.
-        labels: int32 [N], class indices.
-        crowd: bool [N]; False where missing.
-        scores: float32 [N], 0-1; 1 where missing.
-        areas: float32 [N], square pixels; the box's own where missing.
-        segmentations: N texts in JSON, None for a box that has none.
-
-    Returns:
-        `BOX_RECORD` [N], and the joined segmentations; offsets count from the first of them.
-
-    Raises:
-        ValueError: If the arrays differ in length.
-    """
-    corners = np.asarray(boxes, np.float32).reshape(-1, 4)
-    given = {"labels": labels, "crowd": crowd, "scores": scores, "areas": areas, "segmentations": segmentations}
-    lengths = {name: len(values) for name, values in given.items() if values is not None}  # type: ignore[arg-type]
-    if any(length != len(corners) for length in lengths.values()):
-        raise ValueError(f"Expected as many of each as there are boxes ({len(corners)}), got {lengths}.")
-    records = np.empty(len(corners), BOX_RECORD)
-    records["boxes"] = corners
-    records["labels"] = labels
-    records["crowd"] = False if crowd is None else crowd
-    records["scores"] = 1 if scores is None else scores
-    records["areas"] = box_areas(corners) if areas is None else areas
-    texts = [text or b"" for text in segmentations or ()]
-    records["segmentation_offsets"] = np.cumsum([len(text) for text in texts]) if texts else 0
-    return records, b"".join(texts)
-
-
-def _gather(index: AnnotationIndex, dtype: np.dtype[Any], rows: slice) -> NDArray[Any]:
-    """Return a part of the columns of an index as records; offsets as ends."""
-    records = np.empty(rows.stop - rows.start, dtype)
-    for name in dtype.names or ():
-        part = slice(rows.start + 1, rows.stop + 1) if name.endswith("_offsets") else rows
-        records[name] = index.columns[name][part]
-    return records
-
-
-def _read_spool(spool: "SpooledTemporaryFile[bytes]", dtype: np.dtype[Any], count: int) -> Iterator[NDArray[Any]]:
-    """Yield what a spool holds, `count` records at a time."""
-    spool.seek(0)
-    while data := spool.read(dtype.itemsize * count):
-        yield np.frombuffer(data, dtype)
-
-
-def merge_indexes(
-    paths: Sequence[str | Path], destination: str | Path, source: Mapping[str, Any] | None = None
-) -> AnnotationIndex:
-    """Join indexes of the same classes, such as the shards of a pseudo-label store, in the order given.
-
-    Memory does not grow with their size; the destination may be one of them.
-
-    Args:
-        paths: The indexes; at least one.
-        destination: The file to write.
-        source: What to say of where it comes from; what the first index says where missing.
-
-    Returns:
-        The joined index; its fingerprint is that of the same images written at once.
-
-    Raises:
-        ValueError: If there is none, or their classes differ.
-        IndexFileError: If one cannot be opened.
-    """
-    if not paths:
-        raise ValueError("Expected at least one index to merge, got none.")
-    first = AnnotationIndex.open(paths[0])
-    origin = first.source if source is None else source
-    with IndexWriter(destination, first.classes, first.class_ids, origin, first.is_labeled) as writer:
-        for path in paths:
-            writer.extend(AnnotationIndex.open(path))
-    return AnnotationIndex.open(destination)
+        yield from (chunk[name].tobytes() for chunk in read_records(spool, dtype, CHUNK_SIZE))

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from inspect import signature
-from typing import Any
+from pydoc import locate
+from typing import Any, cast
 
 from torch import nn
 
@@ -30,3 +31,8 @@ def build_part(
     except TypeError as error:
         raise ConfigError(f"{kind} {name!r} cannot be made with {kind}_options {chosen}: {error}.") from error
     return builder(**given, **chosen)
+
+
+def import_part(path: str) -> Callable[..., nn.Module] | None:
+    """Return the builder that an import path such as "my_package.MyNeck" names, None if there is none."""
+    return cast("Callable[..., nn.Module] | None", locate(path)) if "." in path else None

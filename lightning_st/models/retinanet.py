@@ -1,14 +1,14 @@
 """RetinaNet as a task: the paper's detector (paper.md, section 4)."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from lightning_st.errors import ConfigError
 from lightning_st.models.activations import ACTIVATIONS
 from lightning_st.models.anchors import AnchorGrid
+from lightning_st.models.arguments import require, require_choice
 from lightning_st.models.backbones import build_backbone
 from lightning_st.models.boxes import clip, encode, has_area
 from lightning_st.models.coco_metric import CocoMetric
@@ -31,10 +31,11 @@ class RetinaNet(nn.Module):
     Args:
         classes: The names of the classes, in the order of the labels.
         backbone: A name of timm with ``features_only`` ("resnet50", "tf_efficientnet_b7" ...), a backbone, or a
-            callable that makes one (see ``lightning_st.models.backbones``).
+            callable or its import path that makes one (see ``lightning_st.models.backbones``).
         backbone_options: Further arguments of the backbone's constructor.
         pretrained: False for random weights, True for timm's default weights, a tag of timm, or a file of weights.
-        neck: A name of ``lightning_st.models.necks.NECKS``, or a callable that is called like ``FPN``.
+        neck: A name of ``lightning_st.models.necks.NECKS``, the import path of an own one, or a callable that is called
+            like ``FPN``.
         neck_options: Further arguments of the neck's constructor, such as ``repeats`` of "nas-fpn".
         min_level: The finest level; a level's stride is ``2 ** level`` pixels.
         max_level: The coarsest level.
@@ -100,9 +101,27 @@ class RetinaNet(nn.Module):
     ) -> None:
         super().__init__()
         self.classes = tuple(classes)
-        _check(self.classes, min_level, max_level, positive_iou, negative_iou)
-        _check_choice("activation", activation, ACTIVATIONS)
-        _check_choice("batch_norm", batch_norm, get_args(BatchNormMode))
+        require("at least one name", bool, classes=self.classes)
+        levels, ious = (min_level, max_level), (negative_iou, positive_iou)
+        require("1 or more, in this order", lambda v: 1 <= v[0] <= v[1], **{"min_level and max_level": levels})
+        allowed = "above 0, at most 1, in this order"
+        require(allowed, lambda v: 0 < v[0] <= v[1] <= 1, **{"negative_iou and positive_iou": ious})
+        require("above 0, each", lambda v: len(v) > 0 and min(v) > 0, aspect_ratios=aspect_ratios)
+        require("above 0", lambda v: v > 0, anchor_size=anchor_size, huber_delta=huber_delta)
+        require(
+            "at least 0",
+            lambda v: v >= 0,
+            head_depth=head_depth,
+            focal_gamma=focal_gamma,
+            box_loss_weight=box_loss_weight,
+        )
+        require("0 to 1", lambda v: 0 <= v <= 1, focal_alpha=focal_alpha, batch_norm_momentum=batch_norm_momentum)
+        require("0 to 1", lambda v: 0 <= v <= 1, score_threshold=score_threshold, nms_iou=nms_iou)
+        require("at least 1", lambda v: v >= 1, neck_width=neck_width, head_width=head_width)
+        require("at least 1", lambda v: v >= 1, scales_per_octave=scales_per_octave)
+        require("at least 1", lambda v: v >= 1, pre_nms_count=pre_nms_count, max_detections=max_detections)
+        require_choice("activation", activation, ACTIVATIONS)
+        require_choice("batch_norm", batch_norm, get_args(BatchNormMode))
         self.positive_iou, self.negative_iou = positive_iou, negative_iou
         self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
         self.huber_delta, self.box_loss_weight = huber_delta, box_loss_weight
@@ -253,20 +272,3 @@ class RetinaNet(nn.Module):
     def _canvas_anchors(self, images: Tensor) -> Tensor:
         """Return the anchors of normalised and padded images, float32 [A, 4]."""
         return self.anchors.boxes(images.shape[-2], images.shape[-1], images.device)
-
-
-def _check(classes: tuple[str, ...], min_level: int, max_level: int, positive_iou: float, negative_iou: float) -> None:
-    """Refuse arguments that no detector can be made of."""
-    if not classes:
-        raise ConfigError.expected("classes", "at least one name", classes)
-    if not 1 <= min_level <= max_level:
-        raise ConfigError.expected("min_level and max_level", "1 or more, in this order", (min_level, max_level))
-    if not 0 < negative_iou <= positive_iou <= 1:
-        allowed = "above 0, at most 1, in this order"
-        raise ConfigError.expected("negative_iou and positive_iou", allowed, (negative_iou, positive_iou))
-
-
-def _check_choice(argument: str, value: str, choices: Collection[str]) -> None:
-    """Refuse a name that is not among ``choices``."""
-    if value not in choices:
-        raise ConfigError.unknown_choice(argument, value, choices)

@@ -8,12 +8,22 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from lightning_st.errors import ConfigError
-from lightning_st.modules.checkpoints import KEY, describe, description, require_classes
+from lightning_st.errors import CheckpointError, ConfigError
+from lightning_st.modules.checkpoints import (
+    KEY,
+    TASK_PREFIX,
+    describe,
+    description,
+    require_classes,
+    require_fit,
+    task_weights,
+)
 from lightning_st.modules.optimization import OptimizerName, make_optimizer
+from lightning_st.modules.precision import warn_of_slow_bfloat16
 from lightning_st.modules.schedules import Schedule, ScheduleName
 from lightning_st.modules.streams import FiniteCheck, StreamMeans, stream_means
 from lightning_st.types import Batch, EvalBatch, Metric, Task
@@ -110,9 +120,10 @@ class TaskModule(LightningModule):
     # Training
 
     def on_fit_start(self) -> None:
-        """Note which weights the checkpoints of this training will hold."""
+        """Note which weights the checkpoints of this training will hold; warn of a precision that slows it down."""
         is_averaged = any(isinstance(callback, WeightAveraging) for callback in cast("Any", self.trainer).callbacks)
         self.weights_kind = "ema" if is_averaged else "raw"
+        warn_of_slow_bfloat16(self.device, str(self.trainer.precision))
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser, and its schedule over the steps of this Trainer's run."""
@@ -190,6 +201,10 @@ class TaskModule(LightningModule):
         """Compute and log "test/<name>"."""
         self._conclude("test")
 
+    def on_predict_start(self) -> None:
+        """Warn of a precision that slows the labelling down."""
+        warn_of_slow_bfloat16(self.device, str(self.trainer.precision))
+
     def predict_step(self, batch: EvalBatch, batch_idx: int) -> list[Any]:
         """Return a prediction for each image, in pixels of the original image; None where it is unreadable."""
         predictions = self._predict(batch, self.flip_when_predicting)
@@ -202,13 +217,25 @@ class TaskModule(LightningModule):
         checkpoint[KEY] = describe(self.classes, self.primary_metric, self.weights_kind, self._spec)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of other classes.
+        """Refuse a checkpoint of other classes or of another model; to evaluate, a teacher's and a student's are alike.
 
         Raises:
-            CheckpointError: With both lists of classes.
+            CheckpointError: With what differs, or where a student is to go on with a teacher's training.
         """
         about = description(checkpoint)
-        require_classes(about["classes"], self.classes)
+        path = str(self._trainer.ckpt_path) if self._trainer is not None else "the checkpoint"
+        require_classes(about["classes"], self.classes, path)
+        require_fit(task_weights(checkpoint), cast("nn.Module", self.task).state_dict(), path)
+        # What a module holds besides its task: the moving averages of a student's loss.
+        own = {name: value for name, value in self.state_dict().items() if not name.startswith(TASK_PREFIX)}
+        found = {name: value for name, value in checkpoint["state_dict"].items() if name.startswith(TASK_PREFIX)}
+        if own.keys() != checkpoint["state_dict"].keys() - found.keys():
+            if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
+                raise CheckpointError(
+                    f"{path}: not of a {type(self).__name__}, so this training cannot go on with it. A student "
+                    "starts from its weights with model.init_args.init."
+                )
+            checkpoint["state_dict"] = {**own, **found}
         self.weights_kind = about["weights"]
 
     # Helpers

@@ -52,7 +52,10 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint file.") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except pickle.UnpicklingError as error:
+        reason = "no file of PyTorch's, or one that holds more than tensors and plain values"
+        raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).") from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
@@ -96,7 +99,7 @@ def load_weights(module: nn.Module, path: Path | str) -> dict[str, Any]:
     require_classes(about["classes"], cast("Sequence[str]", module.classes), path)
     task = cast(nn.Module, getattr(module, "task", module))
     weights = task_weights(checkpoint)
-    _require_fit(weights, task.state_dict(), path)
+    require_fit(weights, task.state_dict(), path)
     task.load_state_dict(weights)
     if hasattr(module, "weights_kind"):
         module.weights_kind = about["weights"]
@@ -135,8 +138,14 @@ def require_classes(found: Sequence[str], expected: Sequence[str], path: Path | 
         )
 
 
-def _require_fit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path | str) -> None:
-    """Refuse weights that are not exactly those of the model."""
+def require_fit(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path | str = "the checkpoint"
+) -> None:
+    """Refuse weights that are not exactly those of the model.
+
+    Raises:
+        CheckpointError: With the names and shapes that differ.
+    """
     both = found.keys() & expected.keys()
     shapes = [f"{k} {tuple(found[k].shape)} for {tuple(expected[k].shape)}" for k in sorted(both)
               if found[k].shape != expected[k].shape]  # fmt: skip

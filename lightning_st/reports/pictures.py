@@ -137,9 +137,20 @@ def load_thumbnail(record: ImageRecord) -> tuple[Image.Image, tuple[int, int]]:
         if image.getexif().get(_EXIF_ORIENTATION) in _ROTATING_EXIF:
             width, height = height, width
         image.draft("RGB", (_SIDE, _SIDE))  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that is still large enough
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+        upright = _to_rgb(ImageOps.exif_transpose(image))
     upright.thumbnail((_SIDE, _SIDE))
     return upright, (width, height)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image as the models see it: 16 bits become 8 by range, and transparent pixels lie over white."""
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        canvas = Image.new("RGBA", image.size, "white")
+        canvas.alpha_composite(image.convert("RGBA"))
+        image = canvas
+    return image.convert("RGB")
 
 
 def draw_boxes(

@@ -1,6 +1,6 @@
 """What a teacher's boxes are worth: each one matched with the human labels of val, in numpy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,31 +50,31 @@ class Reliability:
 
 
 def match_detections(predictions: AnnotationIndex, truths: AnnotationIndex) -> Matched:
-    """Match a teacher's boxes with the labels of the same images, found by their names.
+    """Match a teacher's boxes with the labels of the same images; images and classes are found by their names.
 
     Within an image and a class, best score first, each box takes the free object that it overlaps most, if by at least
     ``MATCH_IOU``. Images of ``truths`` that ``predictions`` lacks do not count: they could not be read.
 
     Args:
         predictions: Boxes with scores, such as a pseudo-label store's index made on the val images.
-        truths: The labels of people.
+        truths: The labels of people; their classes may stand in another order, and some may be missing.
+
+    Returns:
+        Labels as in ``predictions``.
 
     Raises:
-        StageError: If the classes of the two differ, or an image of ``predictions`` is not among ``truths``.
+        StageError: If ``truths`` has a class that ``predictions`` lacks, or the other way round an image.
     """
-    if tuple(predictions.classes) != tuple(truths.classes):
-        raise StageError(
-            f"The predictions are of classes {list(predictions.classes)}, the labels of {list(truths.classes)}. "
-            "Predict with a teacher that was trained on the classes of val."
-        )
+    class_map = _class_map(truths, predictions)
     truth_rows = truths.find(list(predictions.iterate_names()))
     if (truth_rows < 0).any():
         name = predictions.name(int(np.flatnonzero(truth_rows < 0)[0]))
         raise StageError(f"{name}: predicted, but not among the labelled images. Predict on the val images.")
     labels, scores, correct = [], [], []
-    truth_counts = np.zeros(len(truths.classes), np.int64)
+    truth_counts = np.zeros(len(predictions.classes), np.int64)
     for row, truth_row in enumerate(truth_rows.tolist()):
         found, truth = predictions.annotations(row), truths.annotations(truth_row)
+        truth = replace(truth, labels=class_map[truth.labels])
         is_correct, is_undecided = match_image(found, truth)
         labels.append(found.labels[~is_undecided])
         scores.append(found.scores[~is_undecided])
@@ -126,6 +126,17 @@ def precision_recall_by_threshold(matched: Matched, thresholds: ArrayLike) -> Re
     precision = np.divide(correct, counts, out=np.full(shape, np.nan), where=counts > 0)
     recall = np.divide(correct, truths, out=np.full(shape, np.nan), where=truths > 0)
     return Reliability(by_class, counts, precision, recall)
+
+
+def _class_map(truths: AnnotationIndex, predictions: AnnotationIndex) -> NDArray[np.int32]:
+    """Return what each class of ``truths`` is among those of ``predictions``, int32 [C]."""
+    unknown = [name for name in truths.classes if name not in predictions.classes]
+    if unknown:
+        raise StageError(
+            f"{predictions.path}: the predictions are of the classes {', '.join(predictions.classes)}, "
+            f"the labels also of {', '.join(unknown)}. Predict with a teacher of all classes of val."
+        )
+    return np.array([predictions.classes.index(name) for name in truths.classes], np.int32)
 
 
 def _shared_areas(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float64]:

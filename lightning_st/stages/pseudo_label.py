@@ -18,7 +18,6 @@ from lightning_st.errors import ConfigError
 from lightning_st.index import AnnotationIndex
 from lightning_st.modules import TeacherModule, checkpoint_fingerprint, load_weights, read_checkpoint
 from lightning_st.selftrain import (
-    CalibratedThresholds,
     ConfidenceRule,
     HardThreshold,
     ImageLabels,
@@ -30,14 +29,12 @@ from lightning_st.selftrain import (
     precision_recall_by_threshold,
 )
 from lightning_st.stages.announce import announce
+from lightning_st.stages.building import build_factory
 from lightning_st.stages.manifest import Action, begin, complete, decide, plain, read_manifest
-from lightning_st.stages.recipe import PseudoLabelSettings, Recipe, build_factory
+from lightning_st.stages.recipe import RULES, PseudoLabelSettings, Recipe
 from lightning_st.stages.train import make_data
 from lightning_st.stages.trainers import inference_trainer
 from lightning_st.types import EvalBatch, Prediction, ScoreThresholds
-
-RULES: dict[str, type[Any]] = {"hard": HardThreshold, "calibrated": CalibratedThresholds}
-"""The confidence rules that a recipe may name; any other by its class path."""
 
 CURVE_THRESHOLDS = np.arange(1, 20, dtype=np.float32) / 20
 """Scores at which precision and recall on val are measured, for the report's curves."""
@@ -73,10 +70,10 @@ def label_images(
     settings = recipe.labelling()
     rule = make_rule(settings)
     data = make_data(recipe)
-    _refuse_without(data, rule)
+    refuse_without(data, rule)
     inputs = _inputs(recipe, checkpoint, data, model)
     action = decide(folder, inputs, restart)
-    spec = _rule_spec(rule)
+    spec = rule_spec(rule)
     if action is Action.SKIP and (found := read_manifest(folder)) is not None and found["rule"] == spec:
         announce(f"{folder}: complete, nothing to do.")
         return found
@@ -102,7 +99,12 @@ def label_images(
     return manifest
 
 
-def _refuse_without(data: SelfTrainingDataModule, rule: ConfidenceRule) -> None:
+def refuse_without(data: SelfTrainingDataModule, rule: ConfidenceRule) -> None:
+    """Refuse data that lack what labelling, or ``rule``, needs.
+
+    Raises:
+        ConfigError: Naming what to give.
+    """
     if not data.has("unlabeled"):
         raise ConfigError("There is nothing to label: give data.unlabeled.images, a folder or tar of images.")
     if rule.needs_validation and not data.has("val"):
@@ -122,15 +124,13 @@ def make_rule(settings: PseudoLabelSettings) -> ConfidenceRule:
     """Return the confidence rule that ``settings`` ask for.
 
     Raises:
-        ConfigError: If the rule's name is unknown, or its arguments are wrong.
+        ConfigError: If a class that is to be the rule is not there, or its arguments are wrong.
     """
     if settings.score_threshold is not None:
         return HardThreshold(settings.score_threshold)
     if not isinstance(settings.rule, str):
         rule: ConfidenceRule = build_factory(settings.rule)()
         return rule
-    if settings.rule not in RULES:
-        raise ConfigError.unknown_choice("pseudo_label.rule", settings.rule, RULES)
     arguments = {} if settings.precision is None else {"precision": settings.precision}
     named: ConfidenceRule = RULES[settings.rule](**arguments)
     return named
@@ -249,7 +249,8 @@ def _calibration(matched: Matched, thresholds: ScoreThresholds, classes: Sequenc
     }
 
 
-def _rule_spec(rule: ConfidenceRule) -> dict[str, Any]:
+def rule_spec(rule: ConfidenceRule) -> dict[str, Any]:
+    """Return the class of ``rule`` and its arguments, as a manifest holds them."""
     path = f"{type(rule).__module__}.{type(rule).__qualname__}"
     arguments: dict[str, Any] = plain(vars(rule))
     return {"class_path": path, "init_args": arguments}

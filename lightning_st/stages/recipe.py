@@ -1,20 +1,24 @@
 """A recipe: all that a stage needs to know, as plain data, so that a manifest can hold it and a diff can show it.
 
 The command line parses a YAML file into a recipe; in Python a dict does. Classes are named by ``{"class_path": ...,
-"init_args": {...}}`` and built by `build` when a stage begins, afresh for each stage.
+"init_args": {...}}`` and built by `building.build` when a stage begins, afresh for each stage.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import partial
-from importlib import import_module
-from inspect import Parameter, signature
 from typing import Any
+
+from lightning.pytorch import Trainer
 
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
 from lightning_st.modules import StudentModule, TeacherModule
+from lightning_st.selftrain import CalibratedThresholds, HardThreshold
+from lightning_st.stages.building import require_arguments
+from lightning_st.stages.owned import owned_in, refuse_owned
+
+RULES: dict[str, type[Any]] = {"hard": HardThreshold, "calibrated": CalibratedThresholds}
+"""The confidence rules that a recipe may name; any other by its class path."""
 
 
 @dataclass
@@ -42,6 +46,8 @@ class PseudoLabelSettings:
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
                 raise ConfigError.expected(f"pseudo_label.{name}", "above 0 and at most 1", value)
+        if isinstance(self.rule, str) and self.rule not in RULES:
+            raise ConfigError.unknown_choice("pseudo_label.rule", self.rule, RULES)
         if self.precision is not None and self.rule != "calibrated":
             advice = "pseudo_label.precision belongs to that rule; with another one set it to null."
             raise ConfigError.expected("pseudo_label.rule", "calibrated", self.rule, advice)
@@ -94,12 +100,6 @@ class TrainSettings:
 TRAIN_KEYS = tuple(f.name for f in fields(TrainSettings) if f.name != "module")
 """Keys of the sections ``teacher`` and ``student`` that are no arguments of a LightningModule."""
 
-DATA_OWNED = ("pseudo_labels", "score_threshold", "epoch_batches", "seed")
-"""Arguments of ``SelfTrainingDataModule`` that a stage gives itself."""
-
-MODULE_OWNED = ("task", "classes", "init")
-"""Arguments of a LightningModule that a stage gives itself."""
-
 
 @dataclass
 class Recipe:
@@ -131,10 +131,16 @@ class Recipe:
         """Refuse what can be refused before anything is read."""
         if self.rounds < 1:
             raise ConfigError.expected("rounds", "at least 1", self.rounds)
-        require_arguments("data", SelfTrainingDataModule, self.data, owned=DATA_OWNED)
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError.expected("seed_everything", "from 0 to 2**32 - 1", self.seed)
+        for name in ("data", "teacher", "student", "trainer"):
+            refuse_owned(name, getattr(self, name))
+        refuse_owned("model", self.model.get("init_args") or {})
+        require_arguments("data", SelfTrainingDataModule, self.data, owned=owned_in("data"))
         for name, kind, section in (("teacher", TeacherModule, self.teacher), ("student", StudentModule, self.student)):
             module = TrainSettings.read(section, name).module
-            require_arguments(name, kind, module, others=TRAIN_KEYS, owned=MODULE_OWNED)
+            require_arguments(name, kind, module, others=TRAIN_KEYS, owned=owned_in(name))
+        require_arguments("trainer", Trainer, self.trainer, owned=owned_in("trainer"))
         self.labelling()
 
     def labelling(self) -> PseudoLabelSettings:
@@ -148,89 +154,3 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain data, for a manifest."""
         return asdict(self)
-
-
-def import_name(path: str) -> Any:
-    """Return what a dotted path such as ``lightning_st.RetinaNet`` names.
-
-    Raises:
-        ConfigError: If there is no such module, or no such name in it.
-    """
-    module_name, _, name = path.rpartition(".")
-    try:
-        return getattr(import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError.expected("class_path", "an importable class", path, str(error)) from error
-
-
-def build(spec: Any) -> Any:
-    """Return ``spec`` with every ``{"class_path": ..., "init_args": ...}`` in it replaced by an instance.
-
-    Example:
-        >>> build({"rate": {"class_path": "fractions.Fraction", "init_args": {"numerator": 1, "denominator": 2}}})
-        {'rate': Fraction(1, 2)}
-    """
-    if isinstance(spec, Mapping):
-        if "class_path" in spec:
-            return build_factory(spec)()
-        return {key: build(value) for key, value in spec.items()}
-    if isinstance(spec, list | tuple):
-        return type(spec)(build(value) for value in spec)
-    return deepcopy(spec)
-
-
-def build_factory(spec: Mapping[str, Any]) -> Callable[..., Any]:
-    """Return the class that ``spec`` names with its ``init_args`` bound, to be called with what is still missing.
-
-    Raises:
-        ConfigError: If there is no such class, or it takes no such argument.
-    """
-    target = import_name(spec["class_path"])
-    arguments = dict(spec.get("init_args") or {})
-    require_arguments(spec["class_path"], target, arguments)
-    return partial(target, **build(arguments))
-
-
-def require_arguments(
-    section: str,
-    target: Callable[..., Any],
-    given: Mapping[str, Any],
-    others: Sequence[str] = (),
-    owned: Sequence[str] = (),
-) -> None:
-    """Refuse keys that ``target`` does not take from a recipe.
-
-    Args:
-        section: What the keys stand in, for the message.
-        target: Will be called with them.
-        given: The keys and their values.
-        others: Further keys that the section may have, for the message.
-        owned: Arguments that are not the recipe's to give.
-
-    Raises:
-        ConfigError: Naming the first unknown key, and the nearest known one.
-    """
-    arguments = _arguments_of(target)
-    if arguments is None:
-        return
-    known = [*others, *(name for name in arguments if name not in owned)]
-    unknown = [key for key in given if key not in known]
-    if unknown:
-        raise ConfigError.unknown_choice(f"key of {section}", unknown[0], known)
-
-
-def _arguments_of(target: Callable[..., Any]) -> list[str] | None:
-    """Return the names that ``target`` can be called with, None where it takes any.
-
-    A class that hands further keywords on takes those of the class that it is derived from.
-    """
-    calls: list[Callable[..., Any]] = [target]
-    if isinstance(target, type):
-        calls = [vars(cls)["__init__"] for cls in target.__mro__ if "__init__" in vars(cls)]
-    names: list[str] = []
-    for call in calls:
-        parameters = [p for p in signature(call).parameters.values() if p.name not in ("self", *names)]
-        names += [p.name for p in parameters if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
-        if not any(p.kind is Parameter.VAR_KEYWORD for p in parameters):
-            return names
-    return None

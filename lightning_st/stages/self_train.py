@@ -8,9 +8,10 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_st.data import SelfTrainingDataModule
-from lightning_st.errors import ConfigError, StageError
+from lightning_st.errors import StageError
 from lightning_st.modules import checkpoint_fingerprint
-from lightning_st.stages.manifest import SCHEMA, library_versions, read_manifest, write_json
+from lightning_st.stages.manifest import SCHEMA, decide, library_versions, read_manifest, write_json
+from lightning_st.stages.preflight import refuse_early, refuse_other_rule
 from lightning_st.stages.pseudo_label import label_images
 from lightning_st.stages.recipe import Recipe, TrainSettings
 from lightning_st.stages.train import Training, make_data, run_training, student_start
@@ -51,17 +52,20 @@ def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: 
     recipe = recipe if isinstance(recipe, Recipe) else Recipe(**recipe)
     run = Path(output)
     data = make_data(recipe)
-    _refuse_without(data)
+    refuse_early(recipe, data)
     _write_run(run, recipe, data, "running")
 
     teacher_settings = TrainSettings.read(recipe.teacher, "teacher")
     student_settings = TrainSettings.read(recipe.student, "student")
     teacher = run_training(Training(recipe, run / "round_0" / "teacher", "teacher", teacher_settings), restart)
+    control = _control(recipe, run / "control", teacher, teacher_settings, student_settings)
     newest = teacher
     for number in range(recipe.rounds):
+        if recipe.control and number == 1:
+            decide(control.folder, control.inputs(data), restart)  # further rounds make it longer: refuse before them
         newest = _round(recipe, run / f"round_{number}", newest, number, student_settings, restart)
     if recipe.control:
-        run_training(_control(recipe, run / "control", teacher, teacher_settings, student_settings), restart)
+        run_training(control, restart)
     _write_run(run, recipe, data, "complete")
     return newest
 
@@ -77,7 +81,7 @@ def _control(
     if settings.init != "teacher":
         steps += teacher_settings.max_steps
     start = student_start(settings, teacher, same_model=settings.model is None)
-    parents = {"init": checkpoint_fingerprint(teacher) if settings.init == "teacher" else settings.init}
+    parents = {"init": _fingerprint_or_random(start)}
     settings = replace(settings, max_steps=steps)
     return Training(recipe, folder, "control", settings, parents=parents, init_checkpoint=start)
 
@@ -85,6 +89,8 @@ def _control(
 def _round(recipe: Recipe, folder: Path, teacher: Path, number: int, settings: TrainSettings, restart: bool) -> Path:
     """Label with ``teacher``, train a student, and return its checkpoint."""
     store = folder / "pseudo_labels"
+    if not restart:
+        refuse_other_rule(recipe, folder)
     teachers_model = recipe.model if number == 0 else settings.model or recipe.model
     manifest = label_images(recipe, teacher, store, teachers_model, restart)
     _refuse_empty_labels(manifest, store)
@@ -92,16 +98,14 @@ def _round(recipe: Recipe, folder: Path, teacher: Path, number: int, settings: T
     parents = {
         "pseudo_labels": manifest["fingerprint"],
         "thresholds": manifest["thresholds"],
-        "init": manifest["teacher"]["fingerprint"] if settings.init == "teacher" else settings.init,
+        "init": _fingerprint_or_random(start),
     }
     training = Training(recipe, folder / "student", "student", settings, store, parents, start)
     return run_training(training, restart)
 
 
-def _refuse_without(data: SelfTrainingDataModule) -> None:
-    for split in ("labeled", "unlabeled"):
-        if not data.has(split):
-            raise ConfigError(f"self_train needs data.{split}.images: a folder or tar of images.")
+def _fingerprint_or_random(start: Path | None) -> str:
+    return "random" if start is None else checkpoint_fingerprint(start)
 
 
 def _refuse_empty_labels(manifest: Mapping[str, Any], store: Path) -> None:

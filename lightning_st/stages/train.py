@@ -14,14 +14,15 @@ from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
 from lightning_st.modules import StudentModule, TaskModule, TeacherModule, checkpoint_fingerprint
 from lightning_st.stages.announce import announce
+from lightning_st.stages.building import build, build_factory
 from lightning_st.stages.evaluate import evaluate, is_better
 from lightning_st.stages.manifest import Action, begin, complete, decide
-from lightning_st.stages.recipe import Recipe, TrainSettings, build, build_factory
+from lightning_st.stages.recipe import Recipe, TrainSettings
 from lightning_st.stages.trainers import finish_loggers, inference_trainer, training_trainer
 
 # What changes a trained model; all else in these sections says where and how fast it runs.
 _TRAINER_INPUTS = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "callbacks")
-_DATA_INPUTS = ("image_size", "batch_size", "augment", "example")
+_DATA_INPUTS = ("image_size", "batch_size", "augment", "augment_options", "example")
 _STUDENT_DATA_INPUTS = (*_DATA_INPUTS, "pseudo_ratio", "keep_empty_pseudo")
 
 

@@ -2,33 +2,23 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 
+from lightning_st.errors import ConfigError
 from lightning_st.modules import WeightEMA
+from lightning_st.stages.building import build, import_name
 from lightning_st.stages.metrics_csv import MetricsCsv
-from lightning_st.stages.recipe import TrainSettings, build, import_name
-
-OWNED_KEYS = (
-    "max_steps",
-    "max_epochs",
-    "min_steps",
-    "min_epochs",
-    "default_root_dir",
-    "val_check_interval",
-    "check_val_every_n_epoch",
-    "num_sanity_val_steps",
-    "use_distributed_sampler",
-    "reload_dataloaders_every_n_epochs",
-    "enable_checkpointing",
-)
-"""Arguments of the Trainer that a stage decides itself; the command line does not offer them."""
+from lightning_st.stages.progress import ProgressLines
+from lightning_st.stages.recipe import TrainSettings
 
 _MACHINE_KEYS = (
     "accelerator",
@@ -85,9 +75,12 @@ def training_trainer(options: Mapping[str, Any], settings: TrainSettings, folder
         folder: The stage's folder.
         monitor: The metric that decides which checkpoint is best, such as "val/AP"; None without a val split.
     """
-    built = _build_given(
-        {**options, "logger": [_name_logger(spec, folder) for spec in _as_list(options.get("logger"))]}
-    )
+    named = {**options, "logger": [_name_logger(spec, folder) for spec in _as_list(options.get("logger"))]}
+    with refusals_of_the_trainer():
+        return _training_trainer(_build_given(named), settings, folder, monitor)
+
+
+def _training_trainer(built: dict[str, Any], settings: TrainSettings, folder: Path, monitor: str | None) -> Trainer:
     callbacks = [*_as_list(built.pop("callbacks", None)), *_checkpoints(settings, folder, monitor)]
     if settings.ema_decay is not None:
         callbacks.append(WeightEMA(decay=settings.ema_decay))
@@ -96,7 +89,7 @@ def training_trainer(options: Mapping[str, Any], settings: TrainSettings, folder
     return Trainer(
         **_with_plugins(built),
         logger=loggers,
-        callbacks=_with_quiet_bar(callbacks, built, settings.max_steps),
+        callbacks=_with_progress(callbacks, built, folder),
         max_steps=settings.max_steps,
         max_epochs=-1,
         check_val_every_n_epoch=None,
@@ -105,6 +98,19 @@ def training_trainer(options: Mapping[str, Any], settings: TrainSettings, folder
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
+
+
+@contextmanager
+def refusals_of_the_trainer() -> Iterator[None]:
+    """Turn what Lightning says of the arguments of a Trainer, its loggers and callbacks into one sentence.
+
+    Raises:
+        ConfigError: With what Lightning says.
+    """
+    try:
+        yield
+    except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 def finish_loggers(trainer: Trainer) -> None:
@@ -117,13 +123,19 @@ def finish_loggers(trainer: Trainer) -> None:
 
 def inference_trainer(options: Mapping[str, Any], folder: Path, extra: Callback | None = None) -> Trainer:
     """Return the Trainer of evaluation and labelling: ``options`` that name the machine, no logs, no checkpoints."""
-    built = _build_given({key: value for key, value in options.items() if key in _MACHINE_KEYS})
+    with refusals_of_the_trainer():
+        return _inference_trainer(
+            _build_given({key: value for key, value in options.items() if key in _MACHINE_KEYS}), folder, extra
+        )
+
+
+def _inference_trainer(built: dict[str, Any], folder: Path, extra: Callback | None) -> Trainer:
     bars = [callback for callback in _as_list(built.pop("callbacks", None)) if isinstance(callback, ProgressBar)]
     callbacks: list[Callback] = [*bars, *([extra] if extra else [])]
     return Trainer(
         **_with_plugins(built),
         logger=False,
-        callbacks=_with_quiet_bar(callbacks, built, 200),
+        callbacks=_with_progress(callbacks, built, folder),
         default_root_dir=folder,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -161,12 +173,12 @@ def _with_plugins(built: dict[str, Any]) -> dict[str, Any]:
     return {**built, "plugins": [AtomicCheckpointIO(), *_as_list(built.get("plugins"))]}
 
 
-def _with_quiet_bar(callbacks: list[Callback], built: Mapping[str, Any], steps: int) -> list[Callback]:
-    """Add a progress bar of about twenty lines where standard error is a file, unless the user chose one or none."""
+def _with_progress(callbacks: list[Callback], built: Mapping[str, Any], folder: Path) -> list[Callback]:
+    """Add progress in lines where standard error is a file, unless the user chose a bar or none."""
     chosen = any(isinstance(callback, ProgressBar) for callback in callbacks)
     if chosen or built.get("enable_progress_bar") is False or sys.stderr.isatty():
         return callbacks
-    return [*callbacks, TQDMProgressBar(refresh_rate=max(1, steps // 20))]
+    return [*callbacks, ProgressLines(str(folder))]
 
 
 def _as_list(value: Any) -> list[Any]:

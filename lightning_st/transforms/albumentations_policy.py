@@ -48,7 +48,8 @@ class AlbumentationsPolicy:
             ConfigError: If it is not a Compose.
         """
         if not isinstance(compose, albumentations.Compose):
-            raise ConfigError.expected("augment", "the name of a policy or an albumentations.Compose", compose)
+            allowed = "the name of a policy, an albumentations.Compose or a lightning_st.transforms.Policy"
+            raise ConfigError.expected("augment", allowed, compose)
         self.image_size = image_size
         with warnings.catch_warnings():  # a Compose that only changes colours has no use for boxes, and need not
             warnings.filterwarnings("ignore", "Got processor for bboxes, but no transform to process it")
@@ -58,6 +59,7 @@ class AlbumentationsPolicy:
                 p=compose.p,
                 mask_interpolation=compose.mask_interpolation,
             )
+        self._compose.set_deterministic(False)  # or the transforms of a ReplayCompose miss the record that they write
 
     def draw(self, generator: np.random.Generator, height: int, width: int) -> DrawnSeed:
         """Draw the seed of all that the Compose draws."""

@@ -5,9 +5,10 @@ applying it is a function of the draw and the sample. Nothing depends on threads
 cores should call ``cv2.setNumThreads(0)`` once, as the workers of ``data`` do.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from math import inf
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -38,8 +39,9 @@ class Drawn(Protocol):
         """1, 2, 4 or 8: how many times smaller the decoder may make the image."""
 
 
+@runtime_checkable
 class Policy(Protocol):
-    """Draws an augmentation and applies it."""
+    """Draws an augmentation and applies it; a user's own class may, too."""
 
     @property
     def image_size(self) -> Size:
@@ -160,27 +162,20 @@ class PaperPolicy:
         return apply_geometry(sample, drawn.geometry, (drawn.height, drawn.width), self.image_size)
 
 
-def make_policy(
-    augment: Any,
-    image_size: Size,
-    *,
-    scale_jitter: tuple[float, float] | None = None,
-    flip_probability: float | None = None,
-    auto_augment: str | None = None,
-    magnitude: float | None = None,
-    layers: int | None = None,
-) -> Policy:
+def make_policy(augment: Any, image_size: Size, **options: Any) -> Policy:
     """Return a policy by its name, or one that wraps the user's own.
 
     Args:
-        augment: "S1", "S2", "S3" or "S4" of the paper; "none" only fits the image into the output; or an
-            ``albumentations.Compose``, to which none of the options below applies.
+        augment: "S1", "S2", "S3" or "S4" of the paper; "none" only fits the image into the output; or the user's own:
+            an ``albumentations.Compose`` or a ``Policy``, to which none of the options below applies.
         image_size: (height, width) of the output in pixels.
-        scale_jitter: Other bounds of the scale than the policy's; 1 is where the image just fits the output.
-        flip_probability: Other than the policy's 0.5.
-        auto_augment: The version of AutoAugment in S2 and S3: "v0" (the default) to "v3".
-        magnitude: The level of RandAugment in S4, 0-10; the default is 10.
-        layers: The number of operations that RandAugment in S4 does one after the other; the default is 1.
+        **options: Where the policy is to differ from the paper's; None leaves it as it is.
+
+            - scale_jitter: The smallest and the largest scale; 1 is where the image just fits the output.
+            - flip_probability: 0-1; the default is 0.5.
+            - auto_augment: The version of AutoAugment in S2 and S3: "v0" (the default) to "v3".
+            - magnitude: The level of RandAugment in S4, 0-10; the default is 10.
+            - layers: The number of operations that RandAugment in S4 does one after the other; the default is 1.
 
     Raises:
         ConfigError: An unknown name, a value out of range, or an option that the policy does not have.
@@ -190,69 +185,69 @@ def make_policy(
         >>> policy.scale_jitter, policy.augmentation
         ((0.5, 2.0), RandAugment(magnitude=5, layers=1))
     """
-    given = {
-        "scale_jitter": scale_jitter,
-        "flip_probability": flip_probability,
-        "auto_augment": auto_augment,
-        "magnitude": magnitude,
-        "layers": layers,
-    }
-    _check_size(image_size)
+    if len(image_size) != 2 or min(image_size) < 1:
+        raise ConfigError.expected("image_size", "(height, width) in pixels, both at least 1", image_size)
+    given = {name: value for name, value in options.items() if value is not None}
     if not isinstance(augment, str):
-        _refuse_options(given, "a Compose of albumentations", ())
-        from lightning_st.transforms.albumentations_policy import AlbumentationsPolicy  # slow to import
-
-        return AlbumentationsPolicy(augment, image_size)
+        _check_options(given, f"a {type(augment).__name__}", ())
+        return _own_policy(augment, image_size)
     if augment not in OPTIONS:
         raise ConfigError.unknown_choice("augment", augment, OPTIONS)
-    _refuse_options(given, f"the policy {augment!r}", OPTIONS[augment])
-    _check_options(given)
-    flip = 0.5 if augment != "none" else 0.0
-    return PaperPolicy(
-        image_size,
-        SCALE_JITTER[augment] if scale_jitter is None else scale_jitter,
-        flip if flip_probability is None else flip_probability,
-        _augmentation(augment, auto_augment, magnitude, layers),
-    )
+    _check_options(given, f"the policy {augment!r}", OPTIONS[augment])
+    smallest, largest = given.get("scale_jitter", SCALE_JITTER[augment])
+    flip_probability = given.get("flip_probability", 0.0 if augment == "none" else 0.5)
+    return PaperPolicy(image_size, (smallest, largest), flip_probability, _augmentation(augment, given))
 
 
-def _augmentation(
-    augment: str, auto_augment: str | None, magnitude: float | None, layers: int | None
-) -> Augmentation | None:
+def _augmentation(augment: str, given: Mapping[str, Any]) -> Augmentation | None:
     """Return what the policy does besides the geometry."""
     if augment in ("S2", "S3"):
-        return AutoAugment("v0" if auto_augment is None else auto_augment)
+        return AutoAugment(given.get("auto_augment", "v0"))
     if augment == "S4":
-        return RandAugment(HIGHEST_LEVEL if magnitude is None else magnitude, 1 if layers is None else layers)
+        return RandAugment(given.get("magnitude", HIGHEST_LEVEL), given.get("layers", 1))
     return None
 
 
-def _check_size(image_size: Size) -> None:
-    """Refuse what is not (height, width)."""
-    if len(image_size) != 2 or min(image_size) < 1:
-        raise ConfigError.expected("image_size", "(height, width) in pixels, both at least 1", image_size)
+def _own_policy(augment: Any, image_size: Size) -> Policy:
+    """Return the user's own policy, or one that wraps the user's Compose."""
+    if isinstance(augment, Policy):
+        if tuple(augment.image_size) != tuple(image_size):
+            size = list(image_size)
+            raise ConfigError.expected("the policy's image_size", f"that of the batches, {size}", augment.image_size)
+        return augment
+    from lightning_st.transforms.albumentations_policy import AlbumentationsPolicy  # slow to import
+
+    return AlbumentationsPolicy(augment, image_size)
 
 
-def _refuse_options(given: Mapping[str, object], policy: str, allowed: Collection[str]) -> None:
-    """Refuse options that ``policy`` does not have, so that none is silently without effect."""
+def _check_options(given: Mapping[str, Any], policy: str, allowed: Collection[str]) -> None:
+    """Refuse options that ``policy`` does not have, so that none is silently without effect, and wrong values."""
     for name, value in given.items():
-        if value is not None and name not in allowed:
+        if name not in VALUES:
+            raise ConfigError.unknown_choice("option of augment", name, VALUES)
+        if name not in allowed:
             raise ConfigError(
                 f"Expected no {name} for {policy}, got {value!r}. Leave it out, or choose another policy."
             )
+        values, is_value = VALUES[name]
+        if not is_value(value):
+            raise ConfigError.expected(name, values, value)
 
 
-def _check_options(given: Mapping[str, Any]) -> None:
-    """Refuse values out of range; None means that an option is not given."""
-    jitter, flip, version = given["scale_jitter"], given["flip_probability"], given["auto_augment"]
-    magnitude, layers = given["magnitude"], given["layers"]
-    if jitter is not None and not (len(jitter) == 2 and 0 < jitter[0] <= jitter[1]):
-        raise ConfigError.expected("scale_jitter", "two scales, 0 < smallest <= largest", jitter)
-    if flip is not None and not 0 <= flip <= 1:
-        raise ConfigError.expected("flip_probability", "0 to 1", flip)
-    if version is not None and version not in AUTO_AUGMENT:
-        raise ConfigError.unknown_choice("auto_augment", version, AUTO_AUGMENT)
-    if magnitude is not None and not 0 <= magnitude <= HIGHEST_LEVEL:
-        raise ConfigError.expected("magnitude", f"0 to {HIGHEST_LEVEL}", magnitude)
-    if layers is not None and layers < 1:
-        raise ConfigError.expected("layers", "at least 1", layers)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_jitter(value: Any) -> bool:
+    is_pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
+    return is_pair and 0 < value[0] <= value[1] < inf
+
+
+VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "scale_jitter": ("two scales, 0 < smallest <= largest", _is_jitter),
+    "flip_probability": ("0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
+    "auto_augment": ("v0, v1, v2 or v3", lambda value: isinstance(value, str) and value in AUTO_AUGMENT),
+    "magnitude": (f"0 to {HIGHEST_LEVEL}", lambda value: _is_number(value) and 0 <= value <= HIGHEST_LEVEL),
+    "layers": ("a whole number, at least 1", lambda value: isinstance(value, int) and value >= 1),
+}
+"""The options of ``make_policy``: which values are allowed, for the message, and whether one is."""

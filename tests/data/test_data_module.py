@@ -65,6 +65,18 @@ def test_counts_are_those_of_the_annotations(tmp_path: Path):
     assert data.image_count("pseudo") == 4
 
 
+def test_boxes_that_cannot_be_used_are_counted_with_an_example(tmp_path: Path):
+    labeled = source(tmp_path / "labeled", 4)
+    path = Path(labeled["annotations"])
+    content = json.loads(path.read_text())
+    content["annotations"].append(content["annotations"][0] | {"bbox": [5, 5, 0, 9]})
+    path.write_text(json.dumps(content))
+    data = SelfTrainingDataModule(labeled, unlabeled=source(tmp_path / "u", 3, labeled=False))
+    problem = data.statistics()["labeled"]["problems"]["no_area"]
+    assert problem["count"] == 1
+    assert f"annotations[{len(content['annotations']) - 1}] of image_000.jpg" in problem["examples"][0]
+
+
 def test_a_fraction_is_counted_as_such(tmp_path: Path):
     labeled = source(tmp_path / "labeled", 10)
     whole = SelfTrainingDataModule(labeled)
@@ -143,6 +155,7 @@ def test_images_that_judge_and_train_are_refused(tmp_path: Path, split: str):
         ({"image_size": 0}, r"data\.image_size"),
         ({"image_size": [64, 64, 3]}, r"data\.image_size"),
         ({"augment": "S5"}, "Unknown augment 'S5'"),
+        ({"augment_options": {"magnitude": 5}}, "Expected no magnitude for the policy 'S1'"),
         ({"example": "cats"}, r"Unknown data\.example 'cats'.*trees"),
         ({"labeled": {"image": "x"}}, r"Unknown key of data\.labeled 'image'. Did you mean 'images'"),
         ({"labeled": {"annotations": "x"}}, r"data\.labeled\.images to be a folder"),
@@ -295,6 +308,13 @@ def test_an_own_compose_augments(tmp_path: Path):
     assert np.array_equal(mirrored["images"].flip(-1), plain["images"])
 
 
+def test_the_options_of_a_policy_change_what_it_draws(tmp_path: Path):
+    never_flipped = {"augment_options": {"flip_probability": 0.0, "scale_jitter": [1.0, 1.0]}}
+    augmented = next(iter(data_module(tmp_path, augment="S1", **never_flipped).train_dataloader()))
+    plain = next(iter(data_module(tmp_path, augment="none").train_dataloader()))
+    assert np.array_equal(augmented["images"], plain["images"])
+
+
 # Config
 
 
@@ -315,6 +335,8 @@ def test_every_key_of_the_command_line_exists():
         "--data.batch_size=4",
         "--data.pseudo_ratio=0.5",
         "--data.augment=S3",
+        "--data.augment_options.scale_jitter=[0.1,1.9]",
+        "--data.augment_options.auto_augment=v2",
         "--data.num_workers=1",
         "--data.max_bad_fraction=.1",
     ]

@@ -5,7 +5,7 @@ import multiprocessing
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from zlib import crc32
 
 import pytest
@@ -103,6 +103,19 @@ def require_same(cut: list[dict[str, Any]], whole: list[dict[str, Any]]) -> None
     """The last time that each batch was seen, it was the batch of the uninterrupted run."""
     last = {record["number"]: record for record in cut}
     assert [last[number] for number in sorted(last)] == whole
+
+
+def test_loaders_that_lightning_replaces_take_their_workers_along(tmp_path: Path):
+    class CountWorkers(Callback):
+        counts: ClassVar[list[int]] = []
+
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: Recorder) -> None:
+            self.counts.append(len(multiprocessing.active_children()))
+
+    callback = CountWorkers()
+    fit(tmp_path, tmp_path, num_workers=1, epoch_batches=2, callbacks=[callback], reload_dataloaders_every_n_epochs=1)
+    assert len(callback.counts) > 3
+    assert max(callback.counts) <= 2  # of training and of val
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -141,3 +141,9 @@ def test_another_wheel_is_refused_and_nothing_is_left(
     with pytest.raises(DataError, match=r"deepforest-2\.1\.0-py3-none-any\.whl: Expected the sha256 0+, got"):
         data.prepare_data()
     assert [path.name for path in (tmp_path / "cache" / "examples").iterdir()] == ["trees.lock"]
+
+
+def test_an_environment_without_pip_is_told_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(example, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"pip, which this Python environment lacks\. Install it .*uv pip install pip"):
+        example.fetch_trees(tmp_path)

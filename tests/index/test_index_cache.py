@@ -52,6 +52,13 @@ def change_annotations(images, annotations):
     annotations.write_text(annotations.read_text().replace("square", "cube"))
 
 
+def change_annotations_in_secret(images, annotations):
+    """The file keeps its size and the time that tools set, as if copied with `cp --preserve`."""
+    status = annotations.stat()
+    annotations.write_text(annotations.read_text().replace("square", "sphere"))
+    os.utime(annotations, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 def change_list(images, annotations):
     (images.parent / "list").write_text("image_002.jpg\n")
 
@@ -60,7 +67,7 @@ def touch_annotations(images, annotations):
     os.utime(annotations, (1, 1))
 
 
-@pytest.mark.parametrize("change", [change_annotations, change_list, touch_annotations])
+@pytest.mark.parametrize("change", [change_annotations, change_annotations_in_secret, change_list, touch_annotations])
 def test_changed_sources_are_read_again(coco, tmp_path, change):
     (tmp_path / "list").write_text("image_001.jpg\n")
     arguments = {"images": coco[0], "annotations": coco[1], "list_file": tmp_path / "list"}

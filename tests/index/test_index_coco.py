@@ -136,6 +136,8 @@ def test_annotations_need_not_be_grouped_by_image(build):
         {"counts": [1, 2, 3], "size": [4, 5]},
         {"counts": 'a"}]\\[{é', "size": [4, 5]},
         [{"counts": "ab", "size": [1, 2]}],
+        [[1, 2], None, [3, 4]],
+        [[1, 2], [float("inf"), 4]],
     ],
 )
 @pytest.mark.parametrize("is_last", [True, False])
@@ -152,6 +154,15 @@ def test_scores_are_read_where_there_are_some(build):
     index = build(whole)
     assert index.has_scores
     assert index.scores.tolist() == [0.25, 1]
+
+
+def test_an_image_may_be_of_unknown_size(build):
+    whole = first("images", width=..., height=...)
+    whole["annotations"][0]["bbox"] = [-10, 2000, 40, 10]
+    index = build(whole)
+    assert (index.image(0).width, index.image(0).height) == (0, 0)
+    assert index.annotations(0).boxes.tolist() == [[0, 2000, 30, 2010], [0, 0, 100, 50]]
+    assert {kind: problem["count"] for kind, problem in index.problems.items()} == {"clipped": 1}
 
 
 def test_bad_boxes_are_counted_and_left_out(build):
@@ -224,7 +235,11 @@ REFUSALS = {
     "file_name a folder": (first("images", file_name="."), "'.' is not a path below"),
     "image id text": (first("images", id="7"), r'images\[0\].id: expected an integer, got "7"'),
     "image id huge": (first("images", id=2**63), r"images\[0\].id: expected an integer"),
-    "width missing": (first("images", width=...), r"images\[0\]: the field 'width' is missing"),
+    "width text": (first("images", width="9"), r'images\[0\].width: expected a positive integer, got "9"'),
+    "file_name twice": (
+        first("images", file_name="sub/./b.jpg"),
+        r"images\[1\].file_name: 'sub/b.jpg' stands already in images\[0\].file_name",
+    ),
     "height zero": (first("images", height=0), r"images\[0\].height: expected a positive integer, got 0"),
     "image id twice": (first("images", id=3), r"images\[1\].id: 3 stands already in images\[0\].id"),
     "category id twice": (first("categories", id=2), r"categories\[1\].id: 2 stands already in categories\[0\].id"),

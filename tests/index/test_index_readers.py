@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import tarfile
 
@@ -61,6 +62,7 @@ def test_links_are_followed_but_not_in_circles(folder, tmp_path):
     (folder / "linked").symlink_to(tmp_path / "more")
     (folder / "one.jpg").symlink_to(tmp_path / "more" / "3.jpg")
     (folder / "broken.jpg").symlink_to(tmp_path / "nothing.jpg")
+    (folder / "itself.jpg").symlink_to(folder / "itself.jpg")
     assert names_of(build_index(folder)) == sorted([*NAMES, "linked/3.jpg", "one.jpg"])
 
 
@@ -117,6 +119,13 @@ def test_a_large_tar_archive_is_listed_whole(tmp_path, monkeypatch):
     assert names_of(build_index(write_tar(tmp_path / "a.tar", [(name, b"1") for name in names]))) == names
 
 
+def test_what_lies_in_an_archive_as_a_link_is_left_out_and_named(tmp_path, caplog):
+    path = write_tar(tmp_path / "a.tar", [("a.jpg", b"1"), ("b.jpg", None), ("c.txt", None), ("d.jpg", None)])
+    with caplog.at_level(logging.WARNING, "lightning_st"):
+        assert names_of(build_index(path)) == ["a.jpg"]
+    assert "a.tar: 2 images are left out, because they are links or sparse files, such as b.jpg." in caplog.text
+
+
 @pytest.mark.parametrize(("suffix", "kind"), [("gz", "gzip"), ("bz2", "bzip2"), ("xz", "xz")])
 def test_a_compressed_archive_is_refused(tmp_path, suffix, kind):
     path = write_tar(tmp_path / f"a.tar.{suffix}", [("a.jpg", b"1")], f"w:{suffix}")
@@ -127,7 +136,10 @@ def test_a_compressed_archive_is_refused(tmp_path, suffix, kind):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"no archive at all" * 100, r"a\.tar: the tar archive cannot be read"),
+        (
+            b"no archive at all" * 100,
+            r"a\.tar: the tar archive cannot be read: .* Images are read from a folder, or an",
+        ),
         (b"", r"a\.tar: the tar archive cannot be read: empty file"),
         ("cut", r"a\.tar: the tar archive cannot be read: unexpected end of data"),
         ("none", r"a\.tar: the tar archive holds no image"),
@@ -209,6 +221,16 @@ def test_annotated_images_may_lie_in_an_archive(make_coco, tmp_path):
     other = write_tar(tmp_path / "b.tar", [("image_002.jpg", b"1")])
     with pytest.raises(AnnotationError, match=r"3 of 4 images are not in .*b\.tar: 'image_000.jpg', 'image_001.jpg', "):
         build_index(other, annotations)
+
+
+def test_a_line_of_a_list_ends_where_the_line_ends(tmp_path):
+    """Unicode has more line ends than a text file; a file name may hold them."""
+    (tmp_path / "images").mkdir()
+    for name in ("a\u2028b.jpg", "c\x0cd.jpg", "e.jpg"):
+        (tmp_path / "images" / name).touch()
+    (tmp_path / "list").write_bytes("a\u2028b.jpg\r\nc\x0cd.jpg\n".encode())
+    index = build_index(tmp_path / "images", list_file=tmp_path / "list")
+    assert names_of(index) == ["a\u2028b.jpg", "c\x0cd.jpg"]
 
 
 LISTS = {

@@ -137,6 +137,12 @@ def test_scores_are_exported_where_there_are_some(tmp_path):
     assert first["categories"] == [{"id": 7, "name": "cat"}]
 
 
+def test_an_unknown_size_is_not_exported(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    export_coco(index_of(tmp_path / "a.index", ["a.jpg"]), tmp_path / "a.json")
+    assert json.loads((tmp_path / "a.json").read_text())["images"] == [{"id": 0, "file_name": "a.jpg"}]
+
+
 def test_ids_of_joined_sources_are_made_distinct(tmp_path):
     paths = [index_of(tmp_path / name, ["x.jpg"], root=f"/{name}").path for name in "ab"]
     export_coco(merge_indexes(paths, tmp_path / "c"), tmp_path / "c.json")

@@ -61,6 +61,8 @@ def test_own_backbones():
     assert build_backbone(built, 3, 5) is built
     made = build_backbone(OwnBackbone, 3, 7, options={"width": 6})
     assert (made.levels, made.channels) == ((3, 4), (6, 6))
+    named = build_backbone(f"{__name__}.OwnBackbone", 3, 7, options={"width": 6})
+    assert (named.levels, named.channels) == ((3, 4), (6, 6))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,8 @@ def test_own_backbones():
         ("resnet18", {"colour": "red"}, "timm cannot make backbone 'resnet18' with options {'colour': 'red'}"),
         ("vit_tiny_patch16_224", {}, r"feature maps at strides \[8, 16, 32\], got 'vit_tiny"),
         (OwnBackbone(), {"width": 3}, "backbone_options to be empty"),
+        (OwnBackbone, {"widht": 3}, r"backbone 'OwnBackbone' cannot be made with backbone_options .*'widht': 3"),
+        ("nowhere.Backbone", {}, r"Unknown backbone 'nowhere\.Backbone'"),
         (
             OwnBackbone(2, 4),
             {},

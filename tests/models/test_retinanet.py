@@ -1,6 +1,7 @@
 """RetinaNet as a task (paper.md, sections 4 and 8)."""
 
 import copy
+import re
 
 import helpers
 import numpy as np
@@ -323,10 +324,18 @@ def test_bfloat16_weights():
         ({"negative_iou": 0.6}, "negative_iou and positive_iou"),
         ({"activation": "gelu"}, "Unknown activation 'gelu'"),
         ({"batch_norm": "synced"}, "Unknown batch_norm 'synced'"),
+        ({"neck_options": {"repeats": 3}}, "neck 'fpn' cannot be made with neck_options {'repeats': 3}"),
+        ({"focal_alpha": 2.5}, "Expected focal_alpha to be 0 to 1, got 2.5"),
+        ({"nms_iou": -0.1}, "Expected nms_iou to be 0 to 1, got -0.1"),
+        ({"anchor_size": 0.0}, "Expected anchor_size to be above 0, got 0.0"),
+        ({"aspect_ratios": [1.0, -2.0]}, "Expected aspect_ratios to be above 0, each"),
+        ({"aspect_ratios": []}, "Expected aspect_ratios to be above 0, each"),
+        ({"head_depth": -1}, "Expected head_depth to be at least 0, got -1"),
+        ({"max_detections": 0}, "Expected max_detections to be at least 1, got 0"),
     ],
 )
 def test_refusals(changes, message):
-    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         make_tiny(**changes)
 
 
@@ -347,20 +356,30 @@ def test_other_shapes_train_and_predict(changes):
     assert len(model.eval().predict(make_images())) == 4
 
 
-def test_own_neck_as_a_callable():
-    class Projections(nn.Module):
-        def __init__(self, levels, channels, max_level, width):
-            super().__init__()
-            self.width = width
-            self.convolutions = nn.ModuleList(nn.Conv2d(count, width, 1) for count in channels)
-            assert levels[-1] == max_level
+class Projections(nn.Module):
+    """An own neck: no pyramid, and an option of its own."""
 
-        def forward(self, features):
-            return [convolve(x) for convolve, x in zip(self.convolutions, features, strict=True)]
+    def __init__(self, levels, channels, max_level, width, kernel=1):
+        super().__init__()
+        self.width = width
+        sizes = [(count, width, kernel) for count in channels]
+        self.convolutions = nn.ModuleList(nn.Conv2d(*size, padding=kernel // 2) for size in sizes)
+        assert levels[-1] == max_level
 
-    model = make_lively(neck=Projections)
-    assert isinstance(model.neck, Projections)
+    def forward(self, features):
+        return [convolve(x) for convolve, x in zip(self.convolutions, features, strict=True)]
+
+
+@pytest.mark.parametrize("neck", [Projections, f"{__name__}.Projections"], ids=["callable", "import path"])
+def test_own_neck_and_its_options(neck):
+    model = make_lively(neck=neck, neck_options={"kernel": 3})
+    assert type(model.neck).__name__ == "Projections"
+    assert model.neck.convolutions[0].kernel_size == (3, 3)
     assert model.losses(make_batch())[0].isfinite().all()
+
+
+def test_no_images_have_no_predictions():
+    assert make_lively().eval().predict(make_images()[:0], flip=True) == []
 
 
 def test_config_files_can_name_every_argument():

@@ -83,6 +83,32 @@ def test_another_model_is_refused_and_nothing_is_loaded(checkpoint):
     assert all(torch.equal(before[name], value) for name, value in task.state_dict().items())
 
 
+@pytest.mark.parametrize(("trained", "evaluated"), [(TeacherModule, StudentModule), (StudentModule, TeacherModule)])
+def test_a_teachers_and_a_students_checkpoint_are_evaluated_alike(tmp_path, trained, evaluated):
+    path = save(tmp_path, trained(FakeTask, CLASSES), steps=2)
+    numbers = []
+    for kind in (trained, evaluated):
+        module = kind(FakeTask, CLASSES)
+        make_trainer(tmp_path).validate(module, datamodule=FakeData(), ckpt_path=path, weights_only=True, verbose=False)
+        numbers.append(module.evaluation["AP"])
+    assert numbers[0] == numbers[1]
+
+
+def test_a_student_does_not_go_on_with_a_teachers_training(tmp_path):
+    path = save(tmp_path, TeacherModule(FakeTask, CLASSES), steps=2)
+    with pytest.raises(CheckpointError, match=r"one\.ckpt: not of a StudentModule.*model\.init_args\.init"):
+        make_trainer(tmp_path, max_steps=4).fit(
+            StudentModule(FakeTask, CLASSES), datamodule=FakeData(), ckpt_path=path, weights_only=True
+        )
+
+
+def test_a_checkpoint_of_another_model_is_refused_by_the_trainer_too(tmp_path, checkpoint):
+    with pytest.raises(CheckpointError, match=r"one\.ckpt: its weights are of another model"):
+        make_trainer(tmp_path).validate(
+            TeacherModule(FakeTask, CLASSES), datamodule=FakeData(), ckpt_path=checkpoint, weights_only=True
+        )
+
+
 class WithoutConvolution(FakeTask):
     def __init__(self, classes):
         super().__init__(classes, width=5)

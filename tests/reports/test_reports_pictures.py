@@ -141,6 +141,14 @@ def test_every_mode_becomes_rgb(tmp_path, mode):
     assert load_thumbnail(make_store(tmp_path, [(name, [])]).image(0))[0].mode == "RGB"
 
 
+def test_sixteen_bits_and_transparency_look_as_the_model_sees_them(tmp_path):
+    Image.fromarray(np.full((20, 30), 32768, np.uint16)).save(tmp_path / "deep.png")
+    Image.new("RGBA", (30, 20), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    index = make_store(tmp_path, [("deep.png", []), ("clear.png", [])])
+    pixels = [load_thumbnail(index.image(row))[0].getpixel((15, 10)) for row in range(2)]
+    assert pixels == [(128, 128, 128), (255, 255, 255)]
+
+
 def test_images_that_cannot_be_read_are_named_and_skipped(tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
     Image.new("RGB", (640, 480)).save(tmp_path / "cut.png")

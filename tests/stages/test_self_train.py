@@ -3,12 +3,14 @@
 import json
 import shutil
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
 from recipes import tiny_recipe
 
-from lightning_st.errors import ConfigError, StageError
+from lightning_st.data import SelfTrainingDataModule
+from lightning_st.errors import CheckpointError, ConfigError, StageError
 from lightning_st.modules import checkpoint_fingerprint
 from lightning_st.reports import write_report
 from lightning_st.selftrain import PseudoLabels, PseudoLabelWriter
@@ -86,6 +88,13 @@ def test_changed_data_refuse_by_their_fingerprint(run):
         self_train(recipe, folder)
 
 
+def test_changed_options_of_the_augmentation_refuse(run):
+    recipe, folder = run
+    recipe["data"] = {**recipe["data"], "augment_options": {"flip_probability": 0.0}}
+    with pytest.raises(StageError, match=r"data\.augment_options.* is now 0\.0"):
+        self_train(recipe, folder)
+
+
 def test_another_threshold_needs_no_new_labelling(run):
     recipe, folder = run
     store = folder / "round_0" / "pseudo_labels"
@@ -94,6 +103,22 @@ def test_another_threshold_needs_no_new_labelling(run):
     self_train(recipe, folder, restart=True)
     assert (store / "labels.index").stat().st_mtime_ns == stamp
     assert PseudoLabels.open(store).thresholds.keep.tolist() == pytest.approx([0.003, 0.003])
+
+
+def test_another_threshold_leaves_the_store_of_a_student_as_it_is(run):
+    recipe, folder = run
+    manifest = (folder / "round_0" / "pseudo_labels" / "manifest.json").read_text()
+    recipe["pseudo_label"] = {**recipe["pseudo_label"], "score_threshold": 0.003}
+    with pytest.raises(StageError, match=r"chosen otherwise: rule\.init_args\.score was 0\.002, is now 0\.003"):
+        self_train(recipe, folder)
+    assert (folder / "round_0" / "pseudo_labels" / "manifest.json").read_text() == manifest
+
+
+def test_a_control_that_would_differ_refuses_before_a_further_round(run):
+    recipe, folder = run
+    with pytest.raises(StageError, match=r"control was made from other inputs: control\.max_steps was 6, is now 12"):
+        self_train({**recipe, "rounds": 2}, folder)
+    assert not (folder / "round_1").exists()
 
 
 def test_a_teacher_that_finds_nothing_stops_before_the_student(run):
@@ -172,6 +197,24 @@ def test_labelling_needs_nothing_but_images_and_a_checkpoint(tiny_run, tmp_path)
     assert "calibration" not in store.manifest
 
 
+def test_the_order_of_the_classes_of_val_changes_no_number(tiny_run, tmp_path):
+    """The same val images and labels, their categories numbered the other way round."""
+    recipe, folder = deepcopy(tiny_run[0]), tiny_run[1]
+    path = Path(recipe["data"]["val"]["annotations"])
+    said = json.loads(path.read_text())
+    other_id = {2: 5, 5: 2}
+    for category in said["categories"]:
+        category["id"] = other_id[category["id"]]
+    for annotation in said["annotations"]:
+        annotation["category_id"] = other_id[annotation["category_id"]]
+    (tmp_path / "val.json").write_text(json.dumps(said))
+    recipe["data"]["val"]["annotations"] = str(tmp_path / "val.json")
+    store = pseudo_label(recipe, folder / "round_0/teacher/checkpoints/best.ckpt", tmp_path / "store")
+    first = PseudoLabels.open(folder / "round_0/pseudo_labels")
+    assert store.manifest["calibration"] == first.manifest["calibration"]
+    assert SelfTrainingDataModule(**recipe["data"]).index("val").classes == ("disc", "square")
+
+
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 def test_without_val_the_last_checkpoint_stands_and_calibration_refuses(tmp_path):
     recipe = tiny_recipe(tmp_path / "data")
@@ -182,7 +225,8 @@ def test_without_val_the_last_checkpoint_stands_and_calibration_refuses(tmp_path
     assert list(evaluation["splits"]) == ["test"]
     recipe["pseudo_label"] = {"rule": "calibrated"}
     with pytest.raises(ConfigError, match=r"measures precision on labelled val images.*data\.val\.images"):
-        self_train(recipe, tmp_path / "run", restart=True)
+        self_train(recipe, tmp_path / "another")
+    assert not (tmp_path / "another").exists()
 
 
 @pytest.mark.parametrize(
@@ -201,13 +245,40 @@ def test_without_val_the_last_checkpoint_stands_and_calibration_refuses(tmp_path
             {"init": "teacher", "model": {"class_path": "lightning_st.RetinaNet"}},
             "cannot start from its teacher",
         ),
+        ("student", {"alpha": -1.0}, r"student: Expected alpha to be at least 0"),
+        ("student", {"init": "random", "model": {"class_path": "lightning_st.RetinaNett"}}, "RetinaNett"),
+        ("pseudo_label", {"score_threshold": None, "rule": {"class_path": "nowhere.Rule"}}, r"nowhere\.Rule"),
+        ("trainer", {"devices": "x"}, r"trainer: `devices` selected"),
     ],
 )
-def test_what_cannot_be_run_refuses(tmp_path, section, changes, message):
+def test_what_cannot_be_run_refuses_before_the_teacher_trains(tmp_path, section, changes, message):
     recipe = tiny_recipe(tmp_path / "data")
     recipe[section] = {**recipe[section], **changes}
     with pytest.raises(ConfigError, match=message):
         self_train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "round_0").exists()
+
+
+def test_a_student_knows_the_file_that_it_started_from_by_its_weights(run, tmp_path):
+    recipe, folder = run
+    start = tmp_path / "start.ckpt"
+    shutil.copyfile(folder / "round_0/teacher/checkpoints/best.ckpt", start)
+    recipe |= {"student": {**recipe["student"], "init": str(start)}, "control": False}
+    self_train(recipe, folder, restart=True)
+    self_train(recipe, folder)
+    shutil.copyfile(folder / "round_0/student/checkpoints/best.ckpt", start)
+    with pytest.raises(StageError, match=r"student was made from other inputs: parents\.init was"):
+        self_train(recipe, folder)
+
+
+def test_weights_that_do_not_fit_the_student_are_refused_before_the_teacher_trains(run, tmp_path):
+    recipe, folder = run
+    checkpoint = folder / "round_0" / "teacher" / "checkpoints" / "best.ckpt"
+    model = {**recipe["model"], "init_args": {**recipe["model"]["init_args"], "neck_width": 16}}
+    recipe["student"] = {**recipe["student"], "init": str(checkpoint), "model": model}
+    with pytest.raises(CheckpointError, match=r"best\.ckpt: its weights are of another model"):
+        self_train(recipe, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_recipe_and_its_dict_are_the_same(tmp_path):

@@ -5,7 +5,8 @@ from fractions import Fraction
 import pytest
 
 from lightning_st.errors import ConfigError
-from lightning_st.stages.recipe import PseudoLabelSettings, Recipe, TrainSettings, build, build_factory
+from lightning_st.stages.building import build, build_factory
+from lightning_st.stages.recipe import PseudoLabelSettings, Recipe, TrainSettings
 
 
 def recipe(**sections):
@@ -34,7 +35,13 @@ def test_a_section_is_split_into_stage_and_module():
         ({"teacher": {"max_stepz": 5}}, r"Unknown key of teacher 'max_stepz'\. Did you mean 'max_steps'"),
         ({"student": {"alfa": 1.0}}, r"Unknown key of student 'alfa'\. Did you mean 'alpha'"),
         ({"data": {"augmnt": "S1"}}, r"Unknown key of data 'augmnt'\. Did you mean 'augment'"),
-        ({"data": {"seed": 3}}, r"Unknown key of data 'seed'"),
+        ({"data": {"seed": 3}}, r"data\.seed is not a recipe's to give: each stage sets it\. Give seed_everything"),
+        ({"trainer": {"max_steps": 3}}, r"trainer\.max_steps is not .* Give teacher\.max_steps"),
+        ({"trainer": {"limit_val_batches": 0}}, r"trainer\.limit_val_batches is not .* data\.val\.fraction"),
+        ({"trainer": {"presicion": 16}}, r"Unknown key of trainer 'presicion'\. Did you mean 'precision'"),
+        ({"teacher": {"init": "x.ckpt"}}, r"teacher\.init is not"),
+        ({"seed": -5}, r"Expected seed_everything to be from 0"),
+        ({"pseudo_label": {"rule": "hrad"}}, r"Unknown pseudo_label\.rule 'hrad'\. Did you mean 'hard'"),
     ],
 )
 def test_a_recipe_refuses_what_cannot_be_meant(sections, message):

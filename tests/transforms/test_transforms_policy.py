@@ -14,6 +14,7 @@ from rectangles import draw_sample, find_in_image, noise_sample
 from lightning_st.errors import ConfigError
 from lightning_st.transforms import fit, make_policy
 from lightning_st.transforms.auto_augment_policies import AUTO_AUGMENT, RAND_AUGMENT
+from lightning_st.transforms.geometry import Geometry, apply_geometry, fitting_scale
 from lightning_st.transforms.operations import OPERATIONS
 from lightning_st.types import PADDING_COLOUR, BoxKind
 
@@ -227,20 +228,47 @@ def test_a_reduced_image_is_augmented_alike():
         assert np.abs(one.image.astype(int) - other.image).mean() < 6
 
 
+class Mirror:
+    """An own policy: no draw, and the geometry of evaluation, mirrored."""
+
+    def __init__(self, image_size):
+        self.image_size = image_size
+
+    def draw(self, generator, height, width):
+        return Geometry(fitting_scale((height, width), self.image_size), flip=True)
+
+    def apply(self, sample, drawn):
+        return apply_geometry(sample, drawn, sample.image.shape[:2], self.image_size)
+
+
+def test_an_own_policy_is_taken_as_it_is():
+    own = Mirror((64, 64))
+    assert make_policy(own, (64, 64)) is own
+    with pytest.raises(ConfigError, match=r"the policy's image_size to be that of the batches, \[32, 64\]"):
+        make_policy(own, (32, 64))
+    with pytest.raises(ConfigError, match="Expected no layers for a Mirror, got 2"):
+        make_policy(own, (64, 64), layers=2)
+
+
 @pytest.mark.parametrize(
     ("augment", "options", "message"),
     [
-        ("s4", {}, r"Unknown augment 's4'\. Known: none, S1, S2, S3, S4\."),
+        ("s4", {}, r"Unknown augment 's4'\. Did you mean 'S4'\? Known: none, S1, S2, S3, S4\."),
         ("S9", {}, "Unknown augment 'S9'"),
-        (4, {}, r"Expected augment to be the name of a policy or an albumentations\.Compose, got 4"),
+        (4, {}, r"the name of a policy, an albumentations\.Compose or a .*Policy, got 4"),
         (None, {}, "Expected augment to be the name of a policy"),
         ("S1", {"magnitude": 5}, "Expected no magnitude for the policy 'S1', got 5"),
         ("S4", {"auto_augment": "v1"}, "Expected no auto_augment for the policy 'S4', got 'v1'"),
         ("none", {"flip_probability": 0.0}, "Expected no flip_probability for the policy 'none'"),
         ("S2", {"layers": 2}, "Expected no layers for the policy 'S2'"),
-        ("S2", {"auto_augment": "v4"}, "Unknown auto_augment 'v4'"),
+        ("S2", {"auto_augment": "v4"}, "Expected auto_augment to be v0, v1, v2 or v3, got 'v4'"),
+        ("S4", {"magnitud": 5}, r"Unknown option of augment 'magnitud'\. Did you mean 'magnitude'"),
+        ("S4", {"magnitude": "ten"}, "Expected magnitude to be 0 to 10, got 'ten'"),
+        ("S4", {"layers": 1.5}, "Expected layers to be a whole number, at least 1, got 1.5"),
+        ("S1", {"scale_jitter": 2.0}, "Expected scale_jitter to be two scales"),
+        ("S1", {"scale_jitter": (0.5, float("inf"))}, "Expected scale_jitter to be two scales"),
         ("S4", {"magnitude": 11}, "Expected magnitude to be 0 to 10, got 11"),
-        ("S4", {"layers": 0}, "Expected layers to be at least 1, got 0"),
+        ("S4", {"layers": 0}, "Expected layers to be a whole number, at least 1, got 0"),
         ("S1", {"flip_probability": 1.5}, "Expected flip_probability to be 0 to 1, got 1.5"),
         ("S1", {"scale_jitter": (2.0, 0.5)}, "Expected scale_jitter to be two scales"),
         ("S1", {"scale_jitter": (0.0, 0.5)}, "Expected scale_jitter to be two scales"),

@@ -51,7 +51,7 @@ def read_coco(sources: Sources, writer: IndexWriter) -> None:
     """Stream the images of a COCO JSON, in its order, with or without boxes. Classes are sorted by their id.
 
     Boxes that are not finite, without area, or wholly outside their image are left out and counted; those partly
-    outside are clipped and counted.
+    outside are clipped and counted. The size of an image may be missing.
 
     Raises:
         AnnotationError: If the file, a record or a field is not as it should be, or the images are not there.
@@ -84,6 +84,8 @@ def _check_names(records: CocoRecords) -> list[str]:
             problem = f"{written!r} is not a path below the folder of the images"
             raise AnnotationError(records.path, problem, record=f"images[{number}].file_name")
         names.append(name)
+    # Each of the two would be learnt without the other's boxes, as if their objects were background.
+    _refuse_twice(records.path, "images", "file_name", names)
     return names
 
 
@@ -139,7 +141,8 @@ def _sort_boxes(records: CocoRecords, names: list[str], wanted: NDArray[np.int64
     labels = _join(records, "category_id", columns.category_ids, writer.class_ids)
     rows = _join(records, "image_id", columns.image_ids, records.image_ids)
     numbers = np.flatnonzero(np.isin(rows, wanted))
-    widths, heights = np.array(records.sizes, np.int32)[rows[numbers]].T
+    sizes = np.array(records.sizes, np.int32)[rows[numbers]]
+    widths, heights = np.where(sizes > 0, sizes, np.inf).T  # where the size is unknown no box ends too far out
     raw = np.asarray(columns.corners, np.float32).reshape(-1, 4)[numbers]
     corners, verdicts = clean_boxes(raw, widths, heights)
     for verdict in (verdict for verdict in Verdict if verdict != Verdict.FINE):

@@ -15,7 +15,7 @@ from lightning_st.errors import AnnotationError
 from lightning_st.index.json_stream import JsonStream, is_list
 
 # A list of numbers and lists, as polygons are: what follows it in a record that the JSON scanner has accepted begins
-# with a quote or a brace, so the last bracket of the run is the one that closes it.
+# with a quote or a brace, so the last bracket of the run is the one that closes it, unless it holds a null or NaN.
 _POLYGONS = re.compile(r'"segmentation"[ \t\n\r]*:[ \t\n\r]*(\[[0-9 \t\n\r.,eE+\-\[\]]*\])')
 
 
@@ -52,8 +52,8 @@ def _is_box(value: Any) -> bool:
 IMAGE_FIELDS = (
     Field("id", _is_integer, "an integer"),
     Field("file_name", _is_text, "a file name"),
-    Field("width", _is_size, "a positive integer"),
-    Field("height", _is_size, "a positive integer"),
+    Field("width", _is_size, "a positive integer", is_required=False),
+    Field("height", _is_size, "a positive integer", is_required=False),
 )
 CATEGORY_FIELDS = (Field("id", _is_integer, "an integer"), Field("name", _is_text, "a name"))
 ANNOTATION_FIELDS = (
@@ -131,7 +131,7 @@ class CocoRecords:
         boxes: The annotations.
         names: File names of the images, as written.
         image_ids: Their ids.
-        sizes: Their (width, height) in pixels.
+        sizes: Their (width, height) in pixels; 0 where the file says nothing.
         categories: (id, name) of each class.
         part: The list that the boxes stand in; empty where that is the file itself.
     """
@@ -206,7 +206,7 @@ def _read_images(records: CocoRecords, elements: Iterator[Any]) -> None:
         _check(records.path, "images", number, record, IMAGE_FIELDS)
         records.names.append(record["file_name"])
         records.image_ids.append(record["id"])
-        records.sizes.append((record["width"], record["height"]))
+        records.sizes.append((record.get("width", 0), record.get("height", 0)))
 
 
 def _read_categories(records: CocoRecords, elements: Iterator[Any]) -> None:
@@ -227,7 +227,8 @@ def _segmentation_text(segmentation: Any, stream: JsonStream) -> bytes:
         return b""
     is_alone = stream.text.count('"segmentation"', stream.start, stream.end) == 1
     found = _POLYGONS.search(stream.text, stream.start, stream.end) if is_alone else None
-    return (found[1] if found else json.dumps(segmentation, separators=(",", ":"))).encode()
+    is_whole = found is not None and found[1].count("[") == found[1].count("]")
+    return (found[1] if found and is_whole else json.dumps(segmentation, separators=(",", ":"))).encode()
 
 
 def _check(path: Path, part: str, number: int, record: Any, fields: tuple[Field, ...]) -> None:

@@ -96,7 +96,8 @@ def walk_images(folder: Path) -> Iterator[str]:
     def walk(path: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
         with os.scandir(path) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                leads_nowhere = entry.is_symlink() and not os.path.exists(entry.path)  # or to itself
+                if entry.name.startswith(".") or leads_nowhere:
                     continue
                 if entry.is_dir():
                     status = entry.stat()
@@ -121,7 +122,8 @@ def read_list(path: Path, images: Path) -> list[str]:
         AnnotationError: If it cannot be read or names nothing.
     """
     try:
-        names = _json_names(path) if begins_json(path) else path.read_text(encoding="utf-8-sig").splitlines()
+        # Not splitlines(): it also cuts at characters that a file name may hold, such as U+2028.
+        names = _json_names(path) if begins_json(path) else path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise AnnotationError(path, f"the list cannot be opened: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -1,5 +1,6 @@
 """A tar archive of images without labels, or a tar of such tars: members are read at their offset, never unpacked."""
 
+import logging
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from lightning_st.errors import AnnotationError
 from lightning_st.index.names import IMAGE_EXTENSIONS, is_image_name, normal_name
 from lightning_st.index.readers.sources import Sources, ignore_progress
 from lightning_st.index.writer import IndexWriter
+
+logger = logging.getLogger(__name__)
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _REPORT_EVERY = 1000  # members
@@ -48,6 +51,8 @@ def stream_members(sources: Sources) -> Iterator[TarMember]:
     An archive in it counts as a folder of its name: so ILSVRC2012_img_train.tar, a tar of 1000 tars, says the same as
     the ImageFolder that it is unpacked to.
 
+    Links and sparse files are left out with a warning: their bytes do not lie in one piece under their name.
+
     Raises:
         AnnotationError: If it is compressed, cut, no tar archive, or holds no image.
     """
@@ -60,7 +65,8 @@ def stream_members(sources: Sources) -> Iterator[TarMember]:
                 is_empty = False
                 yield member
     except tarfile.TarError as error:
-        raise AnnotationError(path, f"the tar archive cannot be read: {error}") from error
+        advice = "Images are read from a folder, or an uncompressed tar archive."
+        raise AnnotationError(path, f"the tar archive cannot be read: {error}", advice=advice) from error
     if is_empty:
         tried = ", ".join(IMAGE_EXTENSIONS)
         raise AnnotationError(path, "the tar archive holds no image", advice=f"Looked for {tried}.")
@@ -71,7 +77,7 @@ def _images_in(
 ) -> Iterator[TarMember]:
     """Yield the images of an archive, and of the archives in it; offsets count from where this one begins."""
     size = path.stat().st_size
-    for count, (name, member) in enumerate(_regular_files(archive)):
+    for count, (name, member) in enumerate(_regular_files(archive, path)):
         if is_outer and count % _REPORT_EVERY == 0:
             advance(member.offset, size)
         if is_image_name(name):
@@ -94,13 +100,19 @@ def _images_within(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path
         raise AnnotationError(path, f"the tar archive in it cannot be read: {error}", record=member.name) from error
 
 
-def _regular_files(archive: tarfile.TarFile) -> Iterator[tuple[str, tarfile.TarInfo]]:
-    """Yield the regular files of an archive, with their normal names."""
+def _regular_files(archive: tarfile.TarFile, path: Path) -> Iterator[tuple[str, tarfile.TarInfo]]:
+    """Yield the regular files of an archive, with their normal names; warn of images that are none."""
+    left_out = []
     while (member := archive.next()) is not None:
         archive.members = []  # type: ignore[attr-defined]  # it keeps every header otherwise: gigabytes
         name = normal_name(member.name)
         if name and member.isreg() and not member.issparse():
             yield name, member
+        elif name and is_image_name(name) and (member.isreg() or member.issym() or member.islnk()):
+            left_out.append(name)
+    if left_out:
+        what = "left out, because they are links or sparse files"
+        logger.warning("%s: %d images are %s, such as %s.", path, len(left_out), what, left_out[0])
 
 
 def _refuse_compressed(path: Path) -> None:

@@ -13,9 +13,9 @@ from torch import nn
 
 from lightning_st.errors import ConfigError
 from lightning_st.models.backbones.spinenet import VARIANTS, SpineNet
-from lightning_st.models.backbones.timm_backbone import TimmBackbone
+from lightning_st.models.backbones.timm_backbone import TimmBackbone, is_timm_name
 from lightning_st.models.backbones.weights import is_weights_file, load_weights
-from lightning_st.models.options import build_part
+from lightning_st.models.options import build_part, import_part
 
 __all__ = ["BACKBONES", "SpineNet", "TimmBackbone", "build_backbone", "load_weights"]
 
@@ -33,8 +33,8 @@ def build_backbone(
     """Return a backbone that yields consecutive levels from ``min_level`` on, at most up to ``max_level``.
 
     Args:
-        backbone: A name of ``BACKBONES`` or of timm, a backbone, or a callable that gets ``min_level``, ``max_level``
-            and ``options`` by name and returns one.
+        backbone: A name of ``BACKBONES`` or of timm, a backbone, or a callable (or its import path,
+            "my_package.MyBackbone") that gets ``min_level``, ``max_level`` and ``options`` by name and returns one.
         min_level: The finest level that is wanted.
         max_level: The coarsest level that is wanted; a neck makes those that the backbone does not have.
         pretrained: True for timm's default weights of a name, a tag of timm ("a1_in1k"), or a file of weights
@@ -66,17 +66,24 @@ def _build(
     options: dict[str, Any],
 ) -> nn.Module:
     """Return the backbone itself, made by whoever makes it."""
-    if isinstance(backbone, str) and backbone not in BACKBONES:
-        if backbone.startswith("spinenet"):
-            raise ConfigError.unknown_choice("backbone", backbone, BACKBONES)
-        return TimmBackbone(backbone, min_level, max_level, pretrained, **options)
+    builder = _find(backbone) if isinstance(backbone, str) else backbone
+    if builder is None:
+        return TimmBackbone(str(backbone), min_level, max_level, pretrained, **options)
     if pretrained:
         advice = "Only backbones of timm have weights to download."
         raise ConfigError.expected("pretrained", "false or a file of weights", pretrained, advice)
-    if not isinstance(backbone, nn.Module):
+    if not isinstance(builder, nn.Module):
         name = backbone if isinstance(backbone, str) else getattr(backbone, "__name__", type(backbone).__name__)
-        builder = BACKBONES[backbone] if isinstance(backbone, str) else backbone
         return build_part("backbone", name, builder, {"min_level": min_level, "max_level": max_level}, options)
     if options:
         raise ConfigError.expected("backbone_options", "empty for a backbone that is built already", options)
-    return backbone
+    return builder
+
+
+def _find(name: str) -> Callable[..., nn.Module] | None:
+    """Return the builder of the backbone that ``name`` names; None where it is timm's to know the name."""
+    if name in BACKBONES:
+        return BACKBONES[name]
+    if name.startswith("spinenet"):
+        raise ConfigError.unknown_choice("backbone", name, BACKBONES)
+    return None if is_timm_name(name) else import_part(name)

@@ -46,11 +46,18 @@ class TimmBackbone(nn.Module):
         return [x if x.shape[1] == c else x.movedim(-1, 1) for x, c in zip(maps, self.channels, strict=True)]
 
 
+def is_timm_name(name: str) -> bool:
+    """Return whether timm has a model of this name; a tag may follow."""
+    import timm
+
+    return bool(timm.is_model(name))
+
+
 def _create(name: str, levels: tuple[int, ...], pretrained: bool | str, options: dict[str, Any]) -> Any:
     """Return timm's model, its weights random or downloaded."""
     import timm
 
-    if not timm.is_model(name):
+    if not is_timm_name(name):
         near = did_you_mean(name, timm.list_models())
         raise ConfigError(f"Unknown backbone {name!r}.{near} Known are the names that timm.list_models() gives.")
     if isinstance(pretrained, str):

@@ -92,4 +92,5 @@ def _convolution(in_width: int, width: int, std: float) -> nn.Conv2d:
 
 def _by_anchor(x: Tensor, count: int) -> Tensor:
     """Return a map [B, K * count, H, W] as [B, H * W * K, count]."""
-    return x.permute(0, 2, 3, 1).reshape(len(x), -1, count)
+    anchor_count = x.shape[1:].numel() // count  # not -1, which cannot be told where there are no images
+    return x.permute(0, 2, 3, 1).reshape(len(x), anchor_count, count)

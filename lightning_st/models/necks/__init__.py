@@ -13,7 +13,7 @@ from lightning_st.errors import ConfigError
 from lightning_st.models.necks.fpn import FPN
 from lightning_st.models.necks.identity import IdentityNeck
 from lightning_st.models.necks.nas_fpn import NASFPN
-from lightning_st.models.options import build_part
+from lightning_st.models.options import build_part, import_part
 
 __all__ = ["FPN", "IdentityNeck", "NASFPN", "NECKS", "build_neck"]
 
@@ -32,7 +32,7 @@ def build_neck(
     """Return a neck.
 
     Args:
-        neck: A name of ``NECKS``, or a builder.
+        neck: A name of ``NECKS``, the import path of a builder ("my_package.MyNeck"), or a builder.
         levels: The levels of the backbone's maps.
         channels: Their channels.
         max_level: The coarsest level to return.
@@ -43,8 +43,8 @@ def build_neck(
         ConfigError: If there is no such neck, or it does not take these options or levels.
     """
     name = neck if isinstance(neck, str) else getattr(neck, "__name__", type(neck).__name__)
-    if isinstance(neck, str) and neck not in NECKS:
-        raise ConfigError.unknown_choice("neck", neck, NECKS)
-    builder = NECKS[neck] if isinstance(neck, str) else neck
+    builder = NECKS.get(neck) or import_part(neck) if isinstance(neck, str) else neck
+    if builder is None:
+        raise ConfigError.unknown_choice("neck", name, NECKS)
     given = {"levels": levels, "channels": channels, "max_level": max_level, "width": width}
     return build_part("neck", name, builder, given, options)

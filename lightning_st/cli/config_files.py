@@ -1,0 +1,114 @@
+"""Looks at the files of ``--config`` before the parser does, and says in one sentence what is wrong in which line."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import yaml
+from yaml import MappingNode, Node, ScalarNode, SequenceNode
+
+from lightning_st.errors import ConfigError
+
+_GROUPS = ("data", "teacher", "student", "pseudo_label", "trainer")
+"""Keys that hold further keys, always."""
+
+_OF_RECIPES = ("teacher", "student", "pseudo_label", "rounds", "control", "output", "restart")
+_MODULES = ("TeacherModule", "StudentModule")
+
+
+def check_config_files(words: Sequence[str], is_recipe: bool | None) -> None:
+    """Refuse config files that are no YAML mapping, name a key twice, or belong to another command.
+
+    Args:
+        words: Of the command line.
+        is_recipe: Whether the command takes a recipe (``self_train``, ``pseudo_label``) or a config of Lightning's
+            (``fit`` ...); None where it takes both.
+
+    Raises:
+        ConfigError: Naming the file, the line, and what would be accepted.
+    """
+    for path in _config_files(words):
+        root = _read(path)
+        _refuse_repeated_keys(path, root)
+        for name, key, value in _items(root):
+            if name in _GROUPS and not isinstance(value, MappingNode):
+                got = repr(value.value) if isinstance(value, ScalarNode) else "a list"
+                raise ConfigError(f"{_line(path, key)}: expected {name} to be a group of keys, got {got}.")
+        if is_recipe is not None:
+            _refuse_foreign(path, root, is_recipe)
+
+
+def _config_files(words: Sequence[str]) -> Iterator[Path]:
+    """Yield the files that are named; of those that do not exist the parser says so."""
+    for word, following in pairwise([*words, ""]):
+        name, _, value = word.partition("=")
+        if name in ("--config", "-c"):
+            path = Path(value or following)
+            if path.is_file():
+                yield path
+
+
+def _read(path: Path) -> MappingNode:
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: no text in UTF-8, so no config in YAML.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(_syntax_sentence(path, text, error)) from error
+    if not isinstance(root, MappingNode):
+        found = "nothing" if root is None else "a list" if isinstance(root, SequenceNode) else repr(root.value)
+        raise ConfigError(f"{path}: expected keys and values in YAML, such as 'seed_everything: 0', got {found}.")
+    return root
+
+
+def _syntax_sentence(path: Path, text: str, error: yaml.YAMLError) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None:
+        return f"{path}: no YAML ({' '.join(str(error).split())})."
+    line = text.splitlines()[mark.line] if mark.line < len(text.splitlines()) else ""
+    advice = "Indent with spaces: YAML takes no tabs." if "\t" in line else "Check its indentation and quotes."
+    return f"{path}, line {mark.line + 1}: no YAML ({problem}). {advice}"
+
+
+def _refuse_repeated_keys(path: Path, node: Node, inside: str = "") -> None:
+    """YAML readers keep the last of two equal keys in silence."""
+    seen: dict[str, ScalarNode] = {}
+    for name, key, value in _items(node):
+        if name in seen:
+            first = seen[name].start_mark.line + 1
+            raise ConfigError(f"{_line(path, key)}: the key {inside}{name} is already in line {first}. Leave one.")
+        seen[name] = key
+        _refuse_repeated_keys(path, value, f"{inside}{name}.")
+
+
+def _refuse_foreign(path: Path, root: MappingNode, is_recipe: bool) -> None:
+    for name, key, value in _items(root):
+        if not is_recipe and name in _OF_RECIPES:
+            raise ConfigError(
+                f"{_line(path, key)}: the key {name} belongs to a recipe of self_train. fit, validate, test and "
+                "predict take data, model and trainer, where model is a TeacherModule or a StudentModule."
+            )
+        if is_recipe and name == "model" and (module := _class_name(value)) in _MODULES:
+            raise ConfigError(
+                f"{_line(path, key)}: a {module} makes this a config of fit, validate, test and predict. In a recipe "
+                "model is what they call task, such as lightning_st.RetinaNet."
+            )
+
+
+def _class_name(value: Node) -> str:
+    paths = [inner for name, _, inner in _items(value) if name == "class_path"]
+    node = paths[0] if paths else value
+    return node.value.rpartition(".")[2] if isinstance(node, ScalarNode) else ""
+
+
+def _items(node: Node) -> Iterator[tuple[str, ScalarNode, Node]]:
+    """Yield the keys of a mapping as text and as nodes, and their values; nothing for another node."""
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            if isinstance(key, ScalarNode):
+                yield key.value, key, value
+
+
+def _line(path: Path, node: Node) -> str:
+    return f"{path}, line {node.start_mark.line + 1}"

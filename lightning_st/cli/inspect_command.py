@@ -1,0 +1,86 @@
+"""``lightning_st inspect``: what a config's model costs, without data and without computing it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from lightning_st.cli.config_files import check_config_files
+from lightning_st.cli.hints import explain
+from lightning_st.cli.vocabulary import inspect_vocabulary
+from lightning_st.errors import ConfigError
+from lightning_st.models.inspection import Inspection, inspect_model
+from lightning_st.stages.building import build_factory
+
+_IGNORED_SECTIONS = ("trainer", "teacher", "student", "pseudo_label")
+_IGNORED_KEYS = ("seed_everything", "output", "rounds", "control", "restart")
+
+
+def inspect(words: Sequence[str]) -> None:
+    """Print parameters, multiply-adds, output shapes and memory of a config's model.
+
+    Raises:
+        ConfigError: If the config names no model that can be built.
+    """
+    config = _parse(words)
+    spec = config["model"]
+    # A config of `fit` names a LightningModule, which holds the task.
+    spec = (spec.get("init_args") or {}).get("task") or spec
+    size = config["data"].get("image_size", 640)
+    height, width = (size, size) if isinstance(size, int) else size
+    names = [f"class {number}" for number in range(config["classes"])]
+    found = inspect_model(lambda: build_factory(spec)(names), height, width)
+    title = spec["class_path"].rpartition(".")[2]
+    counted = "1 class" if len(names) == 1 else f"{len(names)} classes"
+    print(f"{title}, {counted}, one image of {height} x {width} pixels\n")
+    print(format_inspection(found))
+
+
+def format_inspection(found: Inspection) -> str:
+    """Return a table of the parts, and a sentence on memory."""
+    header = ("part", "parameters", "multiply-adds", "output")
+    rows = [
+        (part.name, f"{part.parameters:,}", f"{part.multiply_adds / 1e9:,.2f} G", _shapes(part.outputs))
+        for part in found.parts
+        if part.parameters or part.outputs
+    ]
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(3)]
+    lines = [
+        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}".rstrip()
+        for row in [header, *rows]
+    ]
+    kept = f"Training keeps {found.kept_bytes / 2**20:,.0f} MiB of activations for each image, in float32."
+    state = 4 * 4 * found.parts[-1].parameters / 2**20
+    return "\n".join([*lines, "", kept, f"Weights, gradients and AdamW's averages take {state:,.0f} MiB besides."])
+
+
+def _shapes(outputs: Sequence[tuple[int, ...]]) -> str:
+    return ", ".join("x".join(map(str, shape)) for shape in outputs)
+
+
+def _parse(words: Sequence[str]) -> Mapping[str, Any]:
+    parser = ArgumentParser(
+        prog="lightning_st inspect",
+        description="Print what a config's model costs. Takes configs of self_train and of fit; model and "
+        "data.image_size are read.",
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="a config in YAML; several are merged in order")
+    parser.add_argument("--classes", type=int, default=91, help="how many; 91 are COCO's ids, as papers count them")
+    parser.add_subclass_arguments(torch.nn.Module, "model", skip={"classes"}, required=True, instantiate=False)
+    parser.add_argument("--data", type=dict[str, Any], default={}, help="image_size is read")
+    for name in _IGNORED_SECTIONS:
+        parser.add_argument(f"--{name}", type=dict[str, Any], default={}, help="not read")
+    for name in _IGNORED_KEYS:
+        parser.add_argument(f"--{name}", type=Any, help="not read")
+    check_config_files(words, is_recipe=None)
+    try:
+        config = parser.parse_args(list(words))
+    except ArgumentError as error:
+        raise ConfigError(explain(str(error.message), inspect_vocabulary(parser))) from error
+    plain: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_unset=False))
+    if plain["classes"] < 1:
+        raise ConfigError.expected("classes", "at least 1", plain["classes"])
+    return plain

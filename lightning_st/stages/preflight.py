@@ -1,0 +1,59 @@
+"""What a run is refused for in its first seconds, rather than after the days that its teacher takes."""
+
+from pathlib import Path
+
+from lightning_st.data import SelfTrainingDataModule
+from lightning_st.errors import ConfigError, StageError
+from lightning_st.modules import TaskModule, load_weights
+from lightning_st.stages.manifest import differences, read_manifest
+from lightning_st.stages.pseudo_label import make_rule, refuse_without, rule_spec
+from lightning_st.stages.recipe import Recipe, TrainSettings
+from lightning_st.stages.train import Training, student_start
+
+
+def refuse_early(recipe: Recipe, data: SelfTrainingDataModule) -> None:
+    """Refuse what a later stage of self-training would refuse.
+
+    Makes teacher and student once, so that every argument of theirs is tried, and the weights that a student is to
+    start from are known to fit.
+
+    Raises:
+        ConfigError: If a set of images is missing, or an argument is wrong.
+        CheckpointError: If ``student.init`` is a checkpoint that does not fit.
+    """
+    for split in ("labeled", "unlabeled"):
+        if not data.has(split):
+            raise ConfigError(f"self_train needs data.{split}.images: a folder or tar of images.")
+    refuse_without(data, make_rule(recipe.labelling()))
+    settings = TrainSettings.read(recipe.student, "student")
+    nowhere = Path()  # where stages, and the teacher's weights, are going to be
+    start = student_start(settings, nowhere, same_model=settings.model is None)
+    _make_module(Training(recipe, nowhere, "teacher", TrainSettings.read(recipe.teacher, "teacher")), data)
+    student = _make_module(Training(recipe, nowhere, "student", settings), data)
+    if start is not None and start != nowhere:
+        load_weights(student, start)
+
+
+def _make_module(training: Training, data: SelfTrainingDataModule) -> TaskModule:
+    try:
+        return training.make_module(data.classes)
+    except ConfigError as error:
+        raise ConfigError(f"{training.role}: {error}") from error
+
+
+def refuse_other_rule(recipe: Recipe, round_folder: Path) -> None:
+    """Refuse to change the thresholds of a store under a student that has learnt from it.
+
+    Raises:
+        StageError: Naming what differs.
+    """
+    store = read_manifest(round_folder / "pseudo_labels")
+    student = round_folder / "student"
+    if store is None or "rule" not in store or read_manifest(student) is None:
+        return
+    changed = differences({"rule": store["rule"]}, {"rule": rule_spec(make_rule(recipe.labelling()))})
+    if changed:
+        raise StageError(
+            f"{student} was made from pseudo-labels that were chosen otherwise: {'; '.join(changed)}. "
+            "Use another --output, or --restart to make this stage and those after it anew."
+        )
