@@ -83,6 +83,9 @@ def _find_list(list_file: str | Path, images: Path, root: Root | None) -> tuple[
         found = root.split(str(list_file))
         if found is not None:
             return found
+        if root.splits and not Path(list_file).exists():
+            problem = f"there is no such file (list), nor such a split of {root.images}"
+            raise AnnotationError(list_file, problem, advice=f"Its splits: {', '.join(root.splits)}.")
     return images, _existing(list_file, "list")
 
 

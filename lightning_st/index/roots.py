@@ -8,6 +8,8 @@ from pathlib import Path
 from lightning_st.errors import ConfigError
 from lightning_st.index.readers.yolo_names import YAML_NAMES, dataset_root, label_path, read_yaml, split_of
 
+_SPLITS = ("train", "val", "trainval", "test")
+
 
 @dataclass(frozen=True, slots=True)
 class Root:
@@ -19,12 +21,14 @@ class Root:
         annotations: Its labels.
         split: Returns the folder of the images of a split such as "train", and their list or None; None for no such
             split.
+        splits: The names of some splits, for a message.
     """
 
     format: str
     images: Path
     annotations: Path | None
     split: Callable[[str], tuple[Path, Path | None] | None]
+    splits: tuple[str, ...]
 
 
 def find_root(folder: Path) -> Root | None:
@@ -50,7 +54,8 @@ def find_root_of(folder: Path, format_name: str) -> Root | None:
 
 def yaml_root(images: Path, path: Path) -> Root:
     """Return what a data.yaml says of the images."""
-    return Root("yolo", images, path, partial(split_of, path))
+    content = read_yaml(path)
+    return Root("yolo", images, path, partial(split_of, path), tuple(name for name in _SPLITS if content.get(name)))
 
 
 def _voc_root(folder: Path) -> Root | None:
@@ -62,7 +67,8 @@ def _voc_root(folder: Path) -> Root | None:
             path = lists / f"{name.removesuffix('.txt')}.txt"
             return (folder / "JPEGImages", path) if path.is_file() else None
 
-        return Root("voc", folder / "JPEGImages", folder / "Annotations", split)
+        splits = tuple(name for name in _SPLITS if split(name))
+        return Root("voc", folder / "JPEGImages", folder / "Annotations", split, splits)
     years = sorted(path for path in folder.glob("VOC2[0-9]*") if (path / "JPEGImages").is_dir())
     if len(years) > 1:
         names = ", ".join(path.name for path in years)
@@ -78,10 +84,11 @@ def _yolo_root(folder: Path) -> Root | None:
         if path.is_file():
             return yaml_root(dataset_root(path, read_yaml(path)), path)
     if (folder / "labels").is_dir() and (folder / "images").is_dir():
-        return Root("yolo", folder / "images", None, lambda split: _folder_split(folder, split))
+        names = tuple(name for name in _SPLITS if _folder_split(folder, name))
+        return Root("yolo", folder / "images", None, partial(_folder_split, folder), names)
     labels = Path(label_path(f"{folder}/x.jpg")).parent
     if labels != folder and labels.is_dir():
-        return Root("yolo", folder, None, lambda split: None)
+        return Root("yolo", folder, None, lambda name: None, ())
     return None
 
 

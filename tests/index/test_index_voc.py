@@ -68,7 +68,7 @@ def test_a_list_of_the_root_goes_by_its_name(root, labeled):
     (root / "ImageSets" / "Main" / "train.txt").write_text("b\n")
     assert names_of(build_index(root, list_file="train", labeled=labeled)) == ["b.jpg"]
     assert names_of(build_index(root, list_file=root / "ImageSets/Main/train.txt", labeled=labeled)) == ["b.jpg"]
-    with pytest.raises(AnnotationError, match=r"trainn: there is no such file or folder \(list\)"):
+    with pytest.raises(AnnotationError, match=r"trainn: there is no such file \(list\), nor such .* splits: train"):
         build_index(root, list_file="trainn", labeled=labeled)
 
 
