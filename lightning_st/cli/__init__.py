@@ -1,6 +1,6 @@
 """The command line: ``lightning_st COMMAND ...``, also ``python -m lightning_st COMMAND ...``.
 
-Nothing heavy is imported before the command is known: ``--help`` and ``report`` load no torch.
+Nothing heavy is imported before the command is known: ``--help``, ``report`` and ``export`` load no torch.
 """
 
 import os
@@ -17,6 +17,7 @@ COMMANDS = {
     "self_train": ("teacher, pseudo-labels, student (again with --rounds), report", "stage_commands:self_train"),
     "pseudo_label": ("a checkpoint's predictions on the unlabelled images", "stage_commands:pseudo_label"),
     "report": ("tables, plots and the page of one run, or a table of several", "report_command:report"),
+    "export": ("pseudo-labels, or any index, as COCO JSON or a YOLO data set", "export_command:export"),
     "inspect": ("parameters, multiply-adds, shapes and memory of a config's model", "inspect_command:inspect"),
     "fit": ("train one model: a teacher, or a student on a store of pseudo-labels", "lightning_commands:run"),
     "validate": ("evaluate a checkpoint on val", "lightning_commands:run"),

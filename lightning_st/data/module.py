@@ -3,6 +3,7 @@
 import os
 import weakref
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from lightning_st.data.example import fetch_trees
 from lightning_st.data.loader import BatchLoader, RowSampler
 from lightning_st.data.options import check_options, read_size
 from lightning_st.data.progress import next_batch, place_of
-from lightning_st.data.pseudo_labels import open_pseudo_labels
+from lightning_st.data.pseudo_labels import open_pseudo_labels, open_results
 from lightning_st.data.sampling import GlobalBatchSampler, Stream, StreamName, pseudo_count
 from lightning_st.data.source import Source
 from lightning_st.data.split import Split, class_source, is_too_many, refuse_leaks
@@ -38,7 +39,8 @@ class SelfTrainingDataModule(LightningDataModule):
         unlabeled: The images without, which a teacher labels.
         val: Labelled images that decide which checkpoint is best.
         test: Labelled images for the final numbers.
-        pseudo_labels: Folder of a store of pseudo-labels, for a student.
+        pseudo_labels: Folder of a store of pseudo-labels, for a student; or a COCO results JSON of another detector on
+            the unlabelled images, whose list is the COCO JSON of their ids.
         score_threshold: Show pseudo-labels with at least this score (0-1), instead of the thresholds in the store.
         keep_empty_pseudo: Also show images where no pseudo-label passes, as background.
         image_size: Height and width of a batch in pixels; one number for a square.
@@ -147,8 +149,7 @@ class SelfTrainingDataModule(LightningDataModule):
             for split in splits.values():
                 split.class_map(classes)  # refuses classes that are not among them
             if self.pseudo_labels is not None:
-                store = self.pseudo_labels, classes, self.score_threshold, self.keep_empty_pseudo
-                splits["pseudo"] = open_pseudo_labels(*store)
+                splits["pseudo"] = self._open_pseudo_labels(self.pseudo_labels, class_source(splits).index)
         self._splits = splits
 
     @property
@@ -323,6 +324,13 @@ class SelfTrainingDataModule(LightningDataModule):
             raise TooManyBadError("images", bad, len(bad), count, self.max_bad_fraction)
 
     # Helpers
+
+    def _open_pseudo_labels(self, path: str, labeled: AnnotationIndex) -> Split:
+        """Open a store, or where it is a file another detector's results on the unlabelled images."""
+        shown = self.score_threshold, self.keep_empty_pseudo
+        if Path(path).is_file():
+            return open_results(path, self.sources["unlabeled"], labeled, *shown, self.cache_folder)
+        return open_pseudo_labels(path, labeled.classes, *shown)
 
     def _training_set(self, name: StreamName) -> TrainingSet:
         split = self.split(name)

@@ -1,4 +1,4 @@
-"""The folder of a pseudo-label store, seen as a set to train on."""
+"""Pseudo-labels, seen as a set to train on: the folder of a store, or another detector's COCO results."""
 
 import json
 from collections.abc import Sequence
@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_st.data.source import Source
 from lightning_st.data.split import Split
-from lightning_st.errors import DataError, StageError
-from lightning_st.index import AnnotationIndex
+from lightning_st.errors import ConfigError, DataError, StageError
+from lightning_st.index import AnnotationIndex, ReaderOptions, build_index
 from lightning_st.types import ScoreThresholds
+
+_RESULTS_THRESHOLD = 0.5
+"""The paper's (paper.md, section 1): results say nothing of how sure their detector has to be."""
 
 
 def open_pseudo_labels(
@@ -39,11 +43,49 @@ def open_pseudo_labels(
         )
     if score_threshold is not None:
         thresholds = ScoreThresholds.uniform(len(classes), score_threshold)
+    return _choose_images(folder, index, thresholds, keep_empty)
+
+
+def open_results(
+    path: Path | str,
+    unlabeled: Source | None,
+    labeled: AnnotationIndex,
+    score_threshold: float | None = None,
+    keep_empty: bool = False,
+    cache_folder: Path | str | None = None,
+) -> Split:
+    """Read pseudo-labels that were made elsewhere, as COCO results JSON, and choose the images that a student is shown.
+
+    Args:
+        path: A list of {"image_id", "category_id", "bbox", "score"}.
+        unlabeled: The images; its list is the COCO JSON that their ids come from.
+        labeled: Its classes and their ids are meant.
+        score_threshold: Show boxes from this score (0-1) on; 0.5 where missing.
+        keep_empty: See ``open_pseudo_labels``.
+        cache_folder: Where indexes are kept; in the user's cache folder where missing.
+
+    Raises:
+        ConfigError: If the images, or the JSON of their ids, are not given.
+        AnnotationError: If something in the files is wrong.
+        StageError: If no image is left.
+    """
+    if unlabeled is None or unlabeled.images is None or unlabeled.list is None:
+        advice = "It says which image each image_id of the results is."
+        key = "data.unlabeled.images and data.unlabeled.list"
+        raise ConfigError.expected(key, "the images of the results and their COCO JSON", None, advice)
+    options = ReaderOptions(categories=tuple(zip(labeled.class_ids, labeled.classes, strict=True)))
+    index = build_index(unlabeled.images, path, "results", unlabeled.list, cache_folder, options=options)
+    threshold = _RESULTS_THRESHOLD if score_threshold is None else score_threshold
+    return _choose_images(Path(path), index, ScoreThresholds.uniform(len(index.classes), threshold), keep_empty)
+
+
+def _choose_images(path: Path, index: AnnotationIndex, thresholds: ScoreThresholds, keep_empty: bool) -> Split:
+    """Return the images with a box that passes; all of them where those without are wanted too."""
     whole = Split("pseudo", index, np.arange(len(index)), thresholds)
     split = whole if keep_empty else replace(whole, rows=np.flatnonzero(whole.label_counts()))
     if not len(split):
         raise StageError(
-            f"{folder}: none of {len(index)} images has a pseudo-label that reaches its threshold "
+            f"{path}: none of {len(index)} images has a pseudo-label that reaches its threshold "
             f"({_lowest(thresholds)}). Lower data.score_threshold, or train the teacher longer."
         )
     return split

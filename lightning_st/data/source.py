@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from lightning_st.errors import ConfigError
+from lightning_st.index import ReaderOptions
 
 
 @dataclass
@@ -12,18 +14,40 @@ class Source:
     """Where one set of images is.
 
     Attributes:
-        images: The folder of the images, or a tar archive of them.
-        annotations: The file of their labels.
+        images: The folder of the images, or a tar archive of them; or the root of a PASCAL VOC or YOLO data set.
+        annotations: The file or folder of their labels; a root says it itself.
         format: Of the annotations; recognised where it is missing.
-        list: Use these images only: a file with a name a line, or a COCO JSON (its annotations are not read).
+        list: Use these images only: a file with a name a line, or a COCO JSON (its annotations are not read). In a root
+            also the name of one of its splits, such as "train".
         fraction: Use this part of the images, 0-1: a seeded subset that is part of the subset of every larger fraction.
+        classes: A file of class names, a name a line or a JSON list: only these (voc, openimages), or those of the
+            class indices (yolo).
+        hierarchy: The class hierarchy of Open Images: boxes count for the classes above theirs too.
+        first_pixel: Of voc: 1 where pixels are counted from 1 and the last one is inside, 0 where the XML holds plain
+            corners; if missing, 1 where the XML names PASCAL's database.
     """
 
     images: str | None = None
     annotations: str | None = None
-    format: Literal["coco", "folder", "tar"] | None = None
+    format: Literal["coco", "voc", "openimages", "yolo", "folder", "tar"] | None = None
     list: str | None = None
     fraction: float = 1.0
+    classes: str | None = None
+    hierarchy: str | None = None
+    first_pixel: Literal[0, 1] | None = None
+
+    def options(self, name: str) -> ReaderOptions:
+        """Return what the reader of the format is told besides the paths.
+
+        Raises:
+            ConfigError: If a file is not there, naming its key in the set ``name``.
+        """
+        for key in ("classes", "hierarchy"):
+            path = getattr(self, key)
+            if path is not None and not Path(path).is_file():
+                raise ConfigError.expected(f"data.{name}.{key}", "a file that is there", path)
+        classes, hierarchy = (path and Path(path).resolve() for path in (self.classes, self.hierarchy))
+        return ReaderOptions(classes or None, hierarchy or None, self.first_pixel)
 
     @classmethod
     def read(cls, value: "Source | Mapping[str, Any] | None", name: str) -> "Source | None":

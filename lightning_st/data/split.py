@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lightning_st.data.source import Source
 from lightning_st.errors import ConfigError, DataError, TooManyBadError
-from lightning_st.index import AnnotationIndex, build_index, common_images, nested_subset
+from lightning_st.index import AnnotationIndex, build_index, common_images, nested_subset, says_labels
 from lightning_st.types import BoxKind, ScoreThresholds
 
 _MOST_LABELS = 50
@@ -58,10 +58,21 @@ class Split:
             TooManyBadError: If too many boxes cannot be used.
         """
         assert source.images is not None
-        if (source.annotations is None) != (name == "unlabeled"):
-            labels = "left out: an unlabelled image has none" if name == "unlabeled" else "the file of the labels"
-            raise ConfigError.expected(f"data.{name}.annotations", labels, source.annotations)
-        index = build_index(source.images, source.annotations, source.format, source.list, cache_folder)
+        is_labeled = name != "unlabeled"
+        if is_labeled and source.annotations is None and not says_labels(source.images, source.format):
+            raise ConfigError.expected(f"data.{name}.annotations", "the file of the labels", None)
+        if not is_labeled and source.annotations is not None:
+            allowed = "left out: an unlabelled image has none"
+            raise ConfigError.expected(f"data.{name}.annotations", allowed, source.annotations)
+        index = build_index(
+            source.images,
+            source.annotations,
+            source.format,
+            source.list,
+            cache_folder,
+            labeled=is_labeled,
+            options=source.options(name),
+        )
         rows = nested_subset(index, source.fraction, seed)
         if not len(rows):
             raise DataError(f"{source.images}: there is no image (data.{name}).")

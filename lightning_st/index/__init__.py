@@ -7,8 +7,12 @@ format is one function in a module of its own in `readers/`, named in the dict `
 from lightning_st.index.build import build_index
 from lightning_st.index.cache import default_cache_folder
 from lightning_st.index.export import export_coco
+from lightning_st.index.export_yolo import export_yolo
+from lightning_st.index.folder_classes import folder_classes
+from lightning_st.index.image_labels import ImageLabels, read_image_labels
 from lightning_st.index.merge import merge_indexes
-from lightning_st.index.readers import READERS
+from lightning_st.index.readers import READERS, ReaderOptions
+from lightning_st.index.recognise import says_labels
 from lightning_st.index.subset import common_images, nested_subset
 from lightning_st.index.table import AnnotationIndex, Annotations, ImageRecord
 from lightning_st.index.writer import IndexWriter
@@ -17,12 +21,18 @@ __all__ = [
     "READERS",
     "AnnotationIndex",
     "Annotations",
+    "ImageLabels",
     "ImageRecord",
     "IndexWriter",
+    "ReaderOptions",
     "build_index",
     "common_images",
     "default_cache_folder",
     "export_coco",
+    "export_yolo",
+    "folder_classes",
     "merge_indexes",
     "nested_subset",
+    "read_image_labels",
+    "says_labels",
 ]

@@ -14,7 +14,8 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from lightning_st.errors import ConfigError, IndexFileError
 from lightning_st.index.layout import SCHEMA_VERSION
-from lightning_st.index.readers import Sources
+from lightning_st.index.names import encode_name
+from lightning_st.index.readers import TRAITS, Sources, Traits
 from lightning_st.index.table import AnnotationIndex
 
 CACHE_VARIABLE = "LIGHTNING_ST_CACHE"
@@ -34,13 +35,27 @@ def cache_key(sources: Sources, format_name: str) -> str:
     Files and archives count by path, size and times of change (the second is the system's own, which no copying tool
     sets back); a folder that a reader lists counts by its listing.
     """
-    parts: list[object] = [SCHEMA_VERSION, format_name, str(sources.images)]
-    for path in (sources.annotations, sources.list_file, None if sources.images.is_dir() else sources.images):
-        status = None if path is None else path.stat()
-        parts.append([str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns] if status else None)
-    if format_name == "folder":
-        parts.append(sources.listing)
-    return blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
+    traits, options = TRAITS.get(format_name, Traits()), sources.options
+    parts: list[object] = [SCHEMA_VERSION, format_name, str(sources.images), options.said()]
+    archive = None if sources.images.is_dir() else sources.images
+    named = sources.annotations, sources.list_file, archive, options.classes, options.hierarchy
+    parts += [_state(path) for path in (*named, *traits.label_files(sources))]
+    digest = blake2b(json.dumps(parts).encode(), digest_size=12)
+    if traits.lists_images and archive is None:
+        for name in sources.listing:
+            digest.update(encode_name(name) + b"\0")
+    return digest.hexdigest()
+
+
+def _state(path: str | os.PathLike[str] | None) -> list[object] | None:
+    """Return what tells one state of a file from another; None where there is no file."""
+    if path is None:
+        return None
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return [str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def build_once(path: Path, build: Callable[[], None]) -> AnnotationIndex:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lightning_st.index.table import AnnotationIndex
 
 
-def export_coco(index: AnnotationIndex, path: str | Path) -> None:
+def export_coco(index: AnnotationIndex, path: str | Path, keep: NDArray[np.bool_] | None = None) -> None:
     """Write an index as COCO JSON (instances), box by box, so memory does not grow; at once or not at all.
 
     Boxes are written exactly, so reading the file again gives the same boxes; `score` stands there where the index has
@@ -21,9 +22,10 @@ def export_coco(index: AnnotationIndex, path: str | Path) -> None:
     Args:
         index: The images and boxes.
         path: The file to write or to replace.
+        keep: bool [M], which boxes to write; all where missing.
     """
     path = Path(path)
-    parts = {"images": _images(index), "annotations": _annotations(index), "categories": _categories(index)}
+    parts = {"images": _images(index), "annotations": _annotations(index, keep), "categories": _categories(index)}
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         with partial.open("x", encoding="utf-8") as file:
@@ -53,10 +55,11 @@ def _images(index: AnnotationIndex) -> Iterator[str]:
         yield json.dumps({"id": image_id, "file_name": index.name(row), **known})
 
 
-def _annotations(index: AnnotationIndex) -> Iterator[str]:
+def _annotations(index: AnnotationIndex, keep: NDArray[np.bool_] | None) -> Iterator[str]:
     for row, image_id in enumerate(_ids(index)):
         for box in range(int(index.box_offsets[row]), int(index.box_offsets[row + 1])):
-            yield _annotation(index, box, image_id)
+            if keep is None or keep[box]:
+                yield _annotation(index, box, image_id)
 
 
 def _annotation(index: AnnotationIndex, box: int, image_id: int) -> str:

@@ -66,8 +66,9 @@ class JsonStream:
             AnnotationError: If the file is cut, no JSON, or no object.
         """
         if self._peek() != "{":
-            found = "a list" if self._peek() == "[" else f"{self._peek()!r}" if self._peek() else "nothing"
-            advice = "Detection results are no annotations." if found == "a list" else ""
+            is_results = self._peek() == "["
+            found = "a list" if is_results else f"{self._peek()!r}" if self._peek() else "nothing"
+            advice = "Detection results are no annotations: give them as data.pseudo_labels." if is_results else ""
             raise AnnotationError(self.path, f"expected a JSON object, found {found}", advice=advice)
         self.end += 1
         separator = self._take("}") if self._peek() == "}" else ","
@@ -84,6 +85,19 @@ class JsonStream:
             separator = self._take(",}")
         if self._peek():
             raise self._error("more text after the end of the object")
+
+    def elements(self) -> Iterator[Any]:
+        """Yield the elements of a file that is one list.
+
+        Raises:
+            AnnotationError: If the file is cut, no JSON, or no list.
+        """
+        if self._peek() != "[":
+            found = "an object" if self._peek() == "{" else f"{self._peek()!r}" if self._peek() else "nothing"
+            raise AnnotationError(self.path, f"expected a JSON list, found {found}")
+        yield from self._elements()
+        if self._peek():
+            raise self._error("more text after the end of the list")
 
     def value(self) -> Any:
         """Read one value."""

@@ -53,6 +53,8 @@ def hash_name(name: bytes) -> int:
 def match_names(wanted: Sequence[str], available: Iterable[str], list_file: Path) -> NDArray[np.int64]:
     """Find each of `wanted` among `available`, as a path below the root, or by its bare file name where that is unique.
 
+    A bare name may go without its extension, as the lists of PASCAL VOC and Open Images have it.
+
     Memory grows with `wanted`, not with `available`.
 
     Args:
@@ -73,6 +75,8 @@ def match_names(wanted: Sequence[str], available: Iterable[str], list_file: Path
         if exact.get(name, 0) == -1:
             exact[name] = position
         last = posixpath.basename(name)
+        if last not in bare:
+            last = posixpath.splitext(last)[0]
         if last in bare:
             if bare[last] >= 0:
                 twice[last] = name

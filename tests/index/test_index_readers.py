@@ -269,7 +269,8 @@ def test_a_format_is_recognised_or_refused(make_coco, folder, tmp_path):
     images, annotations = make_coco(tmp_path / "set", image_count=1)
     archive = write_tar(tmp_path / "a.tar", [("a.jpg", b"1")])
     (tmp_path / "a.csv").write_text("a,b\n")
-    assert set(READERS) == {"coco", "folder", "tar"}
+    (folder / "a.xml").touch()
+    assert set(READERS) == {"coco", "voc", "openimages", "yolo", "folder", "tar", "results"}
     for arguments, expected in [((images, annotations), "coco"), ((folder,), "folder"), ((archive,), "tar")]:
         assert build_index(*arguments).source["format"] == expected
     for arguments, message in [
@@ -278,8 +279,11 @@ def test_a_format_is_recognised_or_refused(make_coco, folder, tmp_path):
         ((folder, annotations, "folder"), "annotations, for the format 'folder', to be left out"),
         ((folder, None, "tar"), "Expected images to be a tar archive"),
         ((archive, None, "folder"), "Expected images to be a folder"),
-        ((folder, tmp_path / "a.csv"), r"a\.csv: the annotations are a file that is no JSON: cannot tell their format"),
-        ((folder, folder), "the annotations are a folder: cannot tell their format. Known: coco, folder, tar"),
+        ((folder, tmp_path / "a.csv"), r"a\.csv: the annotations are a file that is no JSON and begins with 'a,b'"),
+        (
+            (folder, folder),
+            "a folder with 1 .xml, 1 .txt files: cannot tell their format. Known: coco, voc, ",
+        ),
     ]:
         with pytest.raises(ConfigError, match=message):
             build_index(*arguments)

@@ -1,24 +1,78 @@
 """A reader for each source format: a function that streams the images of its sources into an `IndexWriter`.
 
-A new format is a module here with one function `read_x(sources, writer)`, and its name in `READERS`. What readers
-share: `Sources` (the paths, the list of wanted images, the bar of progress), `problems.clean_boxes` (what is wrong with
-boxes) and `names.match_names` (the user's names to the source's).
+A new format is a module here with one function `read_x(sources, writer)`, and its entries in `READERS` and `TRAITS`.
+What readers share: `Sources` (the paths, the list of wanted images, the bar of progress), `ImagePlaces` (where the
+images lie) and `boxes.add_image` (what is wrong with boxes).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from os import PathLike
 
 from lightning_st.index.readers.coco import read_coco
 from lightning_st.index.readers.folder import read_folder
+from lightning_st.index.readers.openimages import read_openimages
+from lightning_st.index.readers.openimages_classes import find_descriptions
+from lightning_st.index.readers.options import ReaderOptions
+from lightning_st.index.readers.results import read_results
 from lightning_st.index.readers.sources import Sources
 from lightning_st.index.readers.tar import read_tar
+from lightning_st.index.readers.voc import read_voc, xml_files
+from lightning_st.index.readers.yolo import label_files, read_yolo
+from lightning_st.index.readers.yolo_names import names_file
 from lightning_st.index.writer import IndexWriter
 
 Reader = Callable[[Sources, IndexWriter], None]
 
-READERS: dict[str, Reader] = {"coco": read_coco, "folder": read_folder, "tar": read_tar}
-"""Format name to reader: the values of `data.*.format`."""
 
-LABELED_FORMATS = frozenset({"coco"})
-"""Formats that read annotations; the others make an index of images without labels."""
+def _no_files(sources: Sources) -> Iterable[str | PathLike[str]]:
+    return ()
 
-__all__ = ["LABELED_FORMATS", "READERS", "Reader", "Sources"]
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a format is, besides its reader.
+
+    Attributes:
+        is_labeled: Whether it reads annotations; else it makes an index of images without labels.
+        lists_images: Whether the index follows from which images the folder holds.
+        label_files: Returns the files that the index follows from besides those that the user named.
+        options: The fields of `ReaderOptions` that it takes.
+    """
+
+    is_labeled: bool = True
+    lists_images: bool = True
+    label_files: Callable[[Sources], Iterable[str | PathLike[str]]] = _no_files
+    options: tuple[str, ...] = ()
+
+
+def _yolo_files(sources: Sources) -> Iterable[str | PathLike[str]]:
+    return (names_file(sources), *label_files(sources))
+
+
+def _openimages_files(sources: Sources) -> Iterable[str | PathLike[str]]:
+    return filter(None, [find_descriptions(sources.label_path)])
+
+
+READERS: dict[str, Reader] = {
+    "coco": read_coco,
+    "voc": read_voc,
+    "openimages": read_openimages,
+    "yolo": read_yolo,
+    "folder": read_folder,
+    "tar": read_tar,
+    "results": read_results,
+}
+"""Format name to reader: the values of `data.*.format`, and "results", which `data.pseudo_labels` reads."""
+
+TRAITS: dict[str, Traits] = {
+    "coco": Traits(lists_images=False),
+    "voc": Traits(label_files=xml_files, options=("classes", "first_pixel")),
+    "openimages": Traits(label_files=_openimages_files, options=("classes", "hierarchy")),
+    "yolo": Traits(label_files=_yolo_files, options=("classes",)),
+    "folder": Traits(is_labeled=False),
+    "tar": Traits(is_labeled=False, lists_images=False),
+    "results": Traits(lists_images=False, options=("categories",)),
+}
+
+__all__ = ["READERS", "TRAITS", "Reader", "ReaderOptions", "Sources", "Traits"]

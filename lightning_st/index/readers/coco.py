@@ -57,15 +57,19 @@ def read_coco(sources: Sources, writer: IndexWriter) -> None:
         AnnotationError: If the file, a record or a field is not as it should be, or the images are not there.
     """
     with TemporaryFile(dir=writer.path.parent) as segmentations:
-        records = read_records(sources.label_path, segmentations, sources.advance)
-        names = _check_names(records)
-        rows = sources.select(names)
-        places = _place_images(sources, [names[row] for row in rows])
-        writer.set_classes(*_sort_categories(records))
-        boxes = _sort_boxes(records, names, rows, writer)
-        for row, place in zip(rows, places, strict=True):
-            width, height = records.sizes[row]
-            writer.add(names[row], width, height, records.image_ids[row], **place, **boxes.of_image(row, records.boxes))
+        write_records(sources, writer, read_records(sources.label_path, segmentations, sources.advance))
+
+
+def write_records(sources: Sources, writer: IndexWriter, records: CocoRecords) -> None:
+    """Write the records that are wanted; see `read_coco`."""
+    names = _check_names(records)
+    rows = sources.select(names)
+    places = _place_images(sources, [names[row] for row in rows])
+    writer.set_classes(*_sort_categories(records))
+    boxes = _sort_boxes(records, names, rows, writer)
+    for row, place in zip(rows, places, strict=True):
+        width, height = records.sizes[row]
+        writer.add(names[row], width, height, records.image_ids[row], **place, **boxes.of_image(row, records.boxes))
 
 
 def _check_names(records: CocoRecords) -> list[str]:
@@ -134,8 +138,8 @@ def _in_archive(archive: Path, member: TarMember) -> dict[str, Any]:
 def _sort_boxes(records: CocoRecords, names: list[str], wanted: NDArray[np.int64], writer: IndexWriter) -> _Boxes:
     """Join the annotations with their images and classes, leave the bad ones out, and sort them by image."""
     columns = records.boxes
-    labels = _join(records.path, "category_id", columns.category_ids, writer.class_ids)
-    rows = _join(records.path, "image_id", columns.image_ids, records.image_ids)
+    labels = _join(records, "category_id", columns.category_ids, writer.class_ids)
+    rows = _join(records, "image_id", columns.image_ids, records.image_ids)
     numbers = np.flatnonzero(np.isin(rows, wanted))
     sizes = np.array(records.sizes, np.int32)[rows[numbers]]
     widths, heights = np.where(sizes > 0, sizes, np.inf).T  # where the size is unknown no box ends too far out
@@ -143,7 +147,10 @@ def _sort_boxes(records: CocoRecords, names: list[str], wanted: NDArray[np.int64
     corners, verdicts = clean_boxes(raw, widths, heights)
     for verdict in (verdict for verdict in Verdict if verdict != Verdict.FINE):
         found = np.flatnonzero(verdicts == verdict)
-        examples = [_describe(numbers[i], names[rows[numbers[i]]], raw[i]) for i in found[:EXAMPLE_COUNT]]
+        examples = [
+            f"{records.part}[{numbers[i]}] of {names[rows[numbers[i]]]}: {_describe(raw[i])}"
+            for i in found[:EXAMPLE_COUNT]
+        ]
         count_problem(writer.problems, verdict.kind, len(found), examples)
     good = np.flatnonzero(verdicts <= Verdict.CLIPPED)
     good = good[np.argsort(rows[numbers[good]], kind="stable")]
@@ -159,7 +166,7 @@ def _sort_boxes(records: CocoRecords, names: list[str], wanted: NDArray[np.int64
     )
 
 
-def _join(path: Path, field: str, values: "array[int]", ids: Sequence[int]) -> NDArray[np.int64]:
+def _join(records: CocoRecords, field: str, values: "array[int]", ids: Sequence[int]) -> NDArray[np.int64]:
     """Return for each of `values`, the annotations' `field`, where it stands in `ids`; int64 [M]."""
     order = np.argsort(ids)
     ascending, wanted = np.asarray(ids, np.int64)[order], np.asarray(values, np.int64)
@@ -168,13 +175,12 @@ def _join(path: Path, field: str, values: "array[int]", ids: Sequence[int]) -> N
     if len(unknown):
         what = {"image_id": "image", "category_id": "category"}[field]
         problem = f"no {what} has the id {wanted[unknown[0]]} ({len(unknown)} of {len(wanted)} annotations)"
-        raise AnnotationError(path, problem, record=f"annotations[{unknown[0]}].{field}")
+        raise AnnotationError(records.path, problem, record=f"{records.part}[{unknown[0]}].{field}")
     return order[places]
 
 
-def _describe(number: int, name: str, box: NDArray[np.float32]) -> str:
-    """Name one box in one line."""
-    return f"annotations[{number}] of {name}: xyxy {[round(float(value), 2) for value in box]}"
+def _describe(box: NDArray[np.float32]) -> str:
+    return f"xyxy {[round(float(value), 2) for value in box]}"
 
 
 def _fill(values: NDArray[np.float32], substitute: NDArray[np.float32] | float) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ import math
 import mmap
 import re
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +63,10 @@ ANNOTATION_FIELDS = (
     Field("area", _is_number, "a number", is_required=False),
     Field("iscrowd", lambda value: value in (0, 1), "0 or 1", is_required=False),
     Field("score", _is_number, "a number", is_required=False),
+)
+RESULT_FIELDS = (
+    *ANNOTATION_FIELDS[:3],
+    Field("score", lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
 )
 
 
@@ -129,6 +133,7 @@ class CocoRecords:
         image_ids: Their ids.
         sizes: Their (width, height) in pixels; 0 where the file says nothing.
         categories: (id, name) of each class.
+        part: The list that the boxes stand in; empty where that is the file itself.
     """
 
     path: Path
@@ -137,20 +142,27 @@ class CocoRecords:
     image_ids: list[int] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     categories: list[tuple[int, str]] = field(default_factory=list)
+    part: str = "annotations"
 
 
-def read_records(path: Path, segmentations: IO[bytes], advance: Callable[[int, int], None]) -> CocoRecords:
+def read_records(
+    path: Path,
+    segmentations: IO[bytes],
+    advance: Callable[[int, int], None],
+    parts: Collection[str] = ("annotations", "categories", "images"),
+) -> CocoRecords:
     """Read a COCO JSON (instances) of any size, its lists in any order.
 
     Args:
         path: The file.
         segmentations: A temporary file, which takes the segmentations.
         advance: Called with (bytes read, bytes in all) now and then.
+        parts: The lists to read.
 
     Raises:
         AnnotationError: If it is no such file, or a field is missing or of another type than expected.
     """
-    records, missing = CocoRecords(path, BoxColumns(segmentations)), {"images", "annotations", "categories"}
+    records, missing = CocoRecords(path, BoxColumns(segmentations)), set(parts)
     with JsonStream(path, advance) as stream:
         for key, value in stream.members():
             if key not in missing:
@@ -168,6 +180,25 @@ def read_records(path: Path, segmentations: IO[bytes], advance: Callable[[int, i
         advice = "A COCO file of labelled images has 'images', 'annotations' and 'categories'."
         raise AnnotationError(path, f"the list {min(missing)!r} is missing", advice=advice)
     return records
+
+
+def read_result_boxes(path: Path, segmentations: IO[bytes], advance: Callable[[int, int], None]) -> BoxColumns:
+    """Read the boxes of a COCO results JSON: a list of image_id, category_id, bbox, score.
+
+    Args:
+        path: The file.
+        segmentations: A temporary file, which takes the segmentations.
+        advance: Called with (bytes read, bytes in all) now and then.
+
+    Raises:
+        AnnotationError: If it is no such list, or a field is missing or of another type than expected.
+    """
+    boxes = BoxColumns(segmentations)
+    with JsonStream(path, advance) as stream:
+        for number, record in enumerate(stream.elements()):
+            _check(path, "", number, record, RESULT_FIELDS)
+            boxes.append(record, _segmentation_text(record.get("segmentation"), stream))
+    return boxes
 
 
 def _read_images(records: CocoRecords, elements: Iterator[Any]) -> None:

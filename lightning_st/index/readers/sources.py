@@ -1,8 +1,9 @@
 """What a reader reads: the paths that the user named, and which of the images are wanted."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from numpy.typing import NDArray
 from lightning_st.errors import AnnotationError, ConfigError
 from lightning_st.index.json_stream import JsonStream, is_list
 from lightning_st.index.names import IMAGE_EXTENSIONS, is_image_name, match_names, refuse_missing
+from lightning_st.index.readers.options import ReaderOptions
+
+# A line of PASCAL VOC's lists of one class, such as "2007_000027  1": 0 where all its objects are difficult, -1 where
+# it has none.
+_CLASS_LIST_LINE = re.compile(r"([^.\s]+)\s+(-1|0|1)")
 
 
 def ignore_progress(done: int, total: int) -> None:
@@ -27,12 +33,14 @@ class Sources:
         annotations: The labels, or None for images without labels.
         list_file: Names of the images that are wanted, or None for all.
         advance: To be called with (done, total), in any unit, while a reader reads.
+        options: What else the user says of them.
     """
 
     images: Path
     annotations: Path | None = None
     list_file: Path | None = None
     advance: Callable[[int, int], None] = ignore_progress
+    options: ReaderOptions = field(default_factory=ReaderOptions)
 
     @property
     def label_path(self) -> Path:
@@ -60,6 +68,13 @@ class Sources:
             tried = ", ".join(IMAGE_EXTENSIONS)
             raise AnnotationError(self.images, "the folder holds no image", advice=f"Looked for {tried}, recursively.")
         return names
+
+    def with_progress(self, advance: Callable[[int, int], None]) -> "Sources":
+        """Return the same sources with another bar; a folder of millions is not listed again."""
+        other = replace(self, advance=advance)
+        if "listing" in vars(self):
+            vars(other)["listing"] = self.listing
+        return other
 
     def select(self, names: list[str]) -> NDArray[np.int64]:
         """Return which of `names` are wanted: their positions, ascending, int64.
@@ -113,10 +128,19 @@ def read_list(path: Path, images: Path) -> list[str]:
         raise AnnotationError(path, f"the list cannot be opened: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise AnnotationError(path, f"the list is not UTF-8: {error.reason}", advice="Write a name a line.") from error
-    names = [name.strip().removeprefix(f"{images}/") for name in names if name.strip()]
+    names = [_listed_name(name.strip()).removeprefix(f"{images}/") for name in names]
+    names = [name for name in names if name]
     if not names:
         raise AnnotationError(path, "the list names no image", advice="Write a name a line, or give a COCO JSON.")
     return names
+
+
+def _listed_name(line: str) -> str:
+    """Return the name in a line of a list; nothing where the line says that the image is not meant."""
+    match = _CLASS_LIST_LINE.fullmatch(line)
+    if match is None:
+        return line
+    return "" if match[2] == "-1" else match[1]
 
 
 def begins_json(path: Path) -> bool:

@@ -1,14 +1,14 @@
-"""A tar archive of images without labels: each member is read at its offset, the archive is never unpacked."""
+"""A tar archive of images without labels, or a tar of such tars: members are read at their offset, never unpacked."""
 
 import logging
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_st.errors import AnnotationError
 from lightning_st.index.names import IMAGE_EXTENSIONS, is_image_name, normal_name
-from lightning_st.index.readers.sources import Sources
+from lightning_st.index.readers.sources import Sources, ignore_progress
 from lightning_st.index.writer import IndexWriter
 
 logger = logging.getLogger(__name__)
@@ -32,14 +32,24 @@ def read_tar(sources: Sources, writer: IndexWriter) -> None:
     Raises:
         AnnotationError: If it cannot be read or holds no image, or the list does not fit.
     """
-    members = list_members(sources)
-    for position in sources.select([member.name for member in members]):
-        member = members[position]
+    members = stream_members(sources)
+    if sources.list_file is not None:
+        all_members = list(members)
+        members = (all_members[position] for position in sources.select([member.name for member in all_members]))
+    for member in members:
         writer.add(member.name, path=sources.images, offset=member.offset, length=member.length)
 
 
 def list_members(sources: Sources) -> list[TarMember]:
-    """Return the images of the archive `sources.images`: regular files, not hidden, with the extension of an image.
+    """Return what `stream_members` yields."""
+    return list(stream_members(sources))
+
+
+def stream_members(sources: Sources) -> Iterator[TarMember]:
+    """Yield the images of the archive `sources.images`: regular files, not hidden, with the extension of an image.
+
+    An archive in it counts as a folder of its name: so ILSVRC2012_img_train.tar, a tar of 1000 tars, says the same as
+    the ImageFolder that it is unpacked to.
 
     Links and sparse files are left out with a warning: their bytes do not lie in one piece under their name.
 
@@ -47,35 +57,59 @@ def list_members(sources: Sources) -> list[TarMember]:
         AnnotationError: If it is compressed, cut, no tar archive, or holds no image.
     """
     path = sources.images
-    size = path.stat().st_size
+    _refuse_compressed(path)
+    is_empty = True
     try:
-        members = list(_members(path, size, sources))
+        with tarfile.open(path, "r:") as archive:
+            for member in _images_in(archive, path, sources.advance):
+                is_empty = False
+                yield member
     except tarfile.TarError as error:
         advice = "Images are read from a folder, or an uncompressed tar archive."
         raise AnnotationError(path, f"the tar archive cannot be read: {error}", advice=advice) from error
-    if not members:
+    if is_empty:
         tried = ", ".join(IMAGE_EXTENSIONS)
         raise AnnotationError(path, "the tar archive holds no image", advice=f"Looked for {tried}.")
-    return members
 
 
-def _members(path: Path, size: int, sources: Sources) -> Iterator[TarMember]:
-    """Yield the images of an archive."""
-    _refuse_compressed(path)
-    with tarfile.open(path, "r:") as archive:
-        count, left_out = 0, []
-        while (member := archive.next()) is not None:
-            count += 1
-            if count % _REPORT_EVERY == 0:
-                sources.advance(member.offset, size)
-                archive.members = []  # type: ignore[attr-defined]  # it keeps every header otherwise: gigabytes
-            name = normal_name(member.name)
-            if not name or not is_image_name(name):
-                continue
-            if member.isreg() and not member.issparse():
-                yield TarMember(name, member.offset_data, member.size)
-            elif member.isreg() or member.issym() or member.islnk():
-                left_out.append(name)
+def _images_in(
+    archive: tarfile.TarFile, path: Path, advance: Callable[[int, int], None], is_outer: bool = True
+) -> Iterator[TarMember]:
+    """Yield the images of an archive, and of the archives in it; offsets count from where this one begins."""
+    size = path.stat().st_size
+    for count, (name, member) in enumerate(_regular_files(archive, path)):
+        if is_outer and count % _REPORT_EVERY == 0:
+            advance(member.offset, size)
+        if is_image_name(name):
+            yield TarMember(name, member.offset_data, member.size)
+        elif is_outer and name.endswith(".tar"):
+            advance(member.offset, size)
+            for image in _images_within(archive, member, path):
+                inner = f"{name.removesuffix('.tar')}/{image.name}"
+                yield TarMember(inner, member.offset_data + image.offset, image.length)
+
+
+def _images_within(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Iterator[TarMember]:
+    """Yield the images of an archive that is a member of another; offsets count from where it begins."""
+    file = archive.extractfile(member)
+    assert file is not None, "a regular file"
+    try:
+        with file, tarfile.open(fileobj=file, mode="r:") as nested:
+            yield from _images_in(nested, path, ignore_progress, is_outer=False)
+    except tarfile.TarError as error:
+        raise AnnotationError(path, f"the tar archive in it cannot be read: {error}", record=member.name) from error
+
+
+def _regular_files(archive: tarfile.TarFile, path: Path) -> Iterator[tuple[str, tarfile.TarInfo]]:
+    """Yield the regular files of an archive, with their normal names; warn of images that are none."""
+    left_out = []
+    while (member := archive.next()) is not None:
+        archive.members = []  # type: ignore[attr-defined]  # it keeps every header otherwise: gigabytes
+        name = normal_name(member.name)
+        if name and member.isreg() and not member.issparse():
+            yield name, member
+        elif name and is_image_name(name) and (member.isreg() or member.issym() or member.islnk()):
+            left_out.append(name)
     if left_out:
         what = "left out, because they are links or sparse files"
         logger.warning("%s: %d images are %s, such as %s.", path, len(left_out), what, left_out[0])

@@ -1,0 +1,53 @@
+"""Files of class names."""
+
+import json
+from pathlib import Path
+
+from lightning_st.errors import AnnotationError
+from lightning_st.index.readers.sources import begins_json
+
+
+def read_class_names(path: Path) -> list[str]:
+    """Read a file of class names: a name a line, or a JSON list of them.
+
+    Raises:
+        AnnotationError: If it cannot be read, names nothing, or names a class twice.
+    """
+    text = read_text(path)
+    names = _json_names(path, text) if begins_json(path) else [line.strip() for line in text.splitlines()]
+    names = [name for name in names if name]
+    if not names:
+        raise AnnotationError(path, "the file names no class", advice="Write a name a line, or a JSON list of them.")
+    refuse_same_class(path, names)
+    return names
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a small file.
+
+    Raises:
+        AnnotationError: If it cannot be opened, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise AnnotationError(path, f"the file cannot be opened: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise AnnotationError(path, f"the file is not UTF-8: {error.reason}") from error
+
+
+def refuse_same_class(path: Path, names: list[str]) -> None:
+    """Raise AnnotationError where two classes have one name."""
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise AnnotationError(path, f"the class {name!r} stands there twice")
+
+
+def _json_names(path: Path, text: str) -> list[str]:
+    try:
+        names = json.loads(text)
+    except ValueError as error:
+        raise AnnotationError(path, f"no valid JSON: {error}") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise AnnotationError(path, "expected a list of class names", advice='Such as ["cat", "dog"].')
+    return names
