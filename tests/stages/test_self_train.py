@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from recipes import tiny_recipe
 
 from lightning_st.data import SelfTrainingDataModule
@@ -284,3 +285,16 @@ def test_weights_that_do_not_fit_the_student_are_refused_before_the_teacher_trai
 def test_a_recipe_and_its_dict_are_the_same(tmp_path):
     fields = tiny_recipe(tmp_path)
     assert Recipe(**fields).to_json()["teacher"] == fields["teacher"]
+
+
+@pytest.mark.filterwarnings("ignore:trainer.precision=bf16-mixed makes this CPU many times slower")
+def test_mixed_precision_runs_to_the_numbers_and_keeps_weights_in_float32(tmp_path):
+    recipe = tiny_recipe(tmp_path / "data", labeled=4, unlabeled=4)
+    recipe["trainer"]["precision"] = "bf16-mixed"
+    for section in ("teacher", "student"):
+        recipe[section] |= {"max_steps": 2, "validate_every": 2}
+    checkpoint = self_train(recipe, tmp_path / "run")
+    weights = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} == {torch.float32}
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+    assert set(states(tmp_path / "run").values()) == {"complete"}
