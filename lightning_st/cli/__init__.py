@@ -60,6 +60,9 @@ def _run(command: str, words: list[str]) -> int:
     if command not in COMMANDS:
         hint = did_you_mean(command, COMMANDS)
         raise LightningSTError(f"Unknown command {command!r}.{hint} `lightning_st --help` lists them.")
+    # So that a config can name a class in a file of the user's; last, so that no such file hides a library's.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     module, _, function = COMMANDS[command][1].partition(":")
     run = getattr(import_module(f"lightning_st.cli.{module}"), function)
     run([command, *words] if command in _LIGHTNING else words)

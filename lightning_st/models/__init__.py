@@ -5,6 +5,7 @@ for images, and which metric judges them. An own one needs nothing from this roo
 """
 
 from lightning_st.models.coco_metric import CocoMetric
+from lightning_st.models.detections import restore_detections
 from lightning_st.models.retinanet import RetinaNet
 
-__all__ = ["CocoMetric", "RetinaNet"]
+__all__ = ["CocoMetric", "RetinaNet", "restore_detections"]

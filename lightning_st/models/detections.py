@@ -53,6 +53,23 @@ def select_detections(
     return [Prediction(boxes=b, labels=c, scores=s) for b, c, s in zip(*parts, strict=True)]
 
 
+def restore_detections(predictions: list[Prediction], scales: Tensor, sizes: Tensor) -> list[Prediction]:
+    """Return ``predictions`` in pixels of the original images, clipped to them, boxes without area left out.
+
+    Args:
+        predictions: One for each image.
+        scales: float32 [B, 2], (x, y): pixels of the input for each pixel of the original.
+        sizes: int64 [B, 2], (height, width) of the originals.
+    """
+    restored = []
+    for prediction, scale, (height, width) in zip(predictions, scales, sizes.tolist(), strict=True):
+        boxes = clip(prediction["boxes"] / scale.to(prediction["boxes"]).repeat(2), height, width)
+        kept = has_area(boxes)
+        labels, scores = prediction["labels"][kept], prediction["scores"][kept]
+        restored.append(Prediction(boxes=boxes[kept], labels=labels, scores=scores))
+    return restored
+
+
 def best_of_groups(scores: Tensor, groups: Tensor, count: int) -> Tensor:
     """Return the rows of the ``count`` best scores of each group, ordered by group, then score, then row.
 

@@ -10,9 +10,9 @@ from lightning_st.models.activations import ACTIVATIONS
 from lightning_st.models.anchors import AnchorGrid
 from lightning_st.models.arguments import require, require_choice
 from lightning_st.models.backbones import build_backbone
-from lightning_st.models.boxes import clip, encode, has_area
+from lightning_st.models.boxes import encode
 from lightning_st.models.coco_metric import CocoMetric
-from lightning_st.models.detections import select_detections
+from lightning_st.models.detections import restore_detections, select_detections
 from lightning_st.models.heads import RetinaHead
 from lightning_st.models.losses import BACKGROUND, IGNORED, focal_loss, huber_loss, stream_weights
 from lightning_st.models.matching import match_anchors
@@ -234,20 +234,8 @@ class RetinaNet(nn.Module):
         )
 
     def restore(self, predictions: list[Prediction], scales: Tensor, sizes: Tensor) -> list[Prediction]:
-        """Return ``predictions`` in pixels of the original images, clipped to them, boxes without area left out.
-
-        Args:
-            predictions: One for each image.
-            scales: float32 [B, 2], (x, y): pixels of the input for each pixel of the original.
-            sizes: int64 [B, 2], (height, width) of the originals.
-        """
-        restored = []
-        for prediction, scale, (height, width) in zip(predictions, scales, sizes.tolist(), strict=True):
-            boxes = clip(prediction["boxes"] / scale.to(prediction["boxes"]).repeat(2), height, width)
-            kept = has_area(boxes)
-            labels, scores = prediction["labels"][kept], prediction["scores"][kept]
-            restored.append(Prediction(boxes=boxes[kept], labels=labels, scores=scores))
-        return restored
+        """Return ``predictions`` in pixels of the original images: see ``restore_detections``."""
+        return restore_detections(predictions, scales, sizes)
 
     def metric(self) -> CocoMetric:
         """Return a new, empty metric: COCO's average precision."""
