@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from lightning_st.reports.metrics import gain
 from lightning_st.reports.run_folder import Labelling, Run, Training
-from lightning_st.reports.text import listed
+from lightning_st.reports.text import listed, score_text
 from lightning_st.reports.verdict import NOISE, Verdict
 
 WEAK_CLASS = 0.05
@@ -21,6 +21,14 @@ def advise(run: Run, verdict: Verdict) -> list[str]:
     """Return what to try, most promising first; nothing where self-training helped or is not done yet."""
     if verdict.split is None or verdict.judgement == "better":
         return []
+    score = None if run.teacher is None else run.teacher.score(verdict.split, run.primary)
+    if score is not None and score <= WEAK_CLASS:
+        # The other advice is of use to a teacher that knows something.
+        return [
+            f"The teacher has hardly learnt anything ({run.primary} {score_text(score)} on {verdict.split}); nor will "
+            "a student from its labels: train it longer (--teacher.max_steps), on more labelled images, or from "
+            "pretrained weights (--model.pretrained)."
+        ]
     return [*_train_longer(run, verdict.split), *_labels(run), *_recipe(run), *_weak_classes(run), *_seeds(run)]
 
 

@@ -1,6 +1,7 @@
 """The verdict says what the numbers say, and no more; the advice follows from the run."""
 
 import json
+import re
 
 import fake_runs
 import pytest
@@ -145,6 +146,12 @@ def advice_for(run):
 
 def test_a_run_that_helped_needs_no_advice(tmp_path):
     assert advice_for(fake_runs.make_run(tmp_path / "run", image_count=2)) == ""
+
+
+def test_a_teacher_that_has_learnt_nothing_is_the_one_thing_to_mend(tmp_path):
+    run = fake_runs.make_run(tmp_path / "run", teacher={"test": 0.003}, student={"test": 0.004}, image_count=2)
+    whole = r"The teacher has hardly learnt anything \(AP 0\.003 on test\); .*\(--model\.pretrained\)\."
+    assert re.fullmatch(whole, advice_for(run))
 
 
 def test_advice_follows_from_the_config(tmp_path):
