@@ -76,3 +76,22 @@ def test_two_processes_label_and_evaluate_exactly_as_one(tmp_path):
     labels = [AnnotationIndex.open(path / "labels.index") for path in (one / "round_0/pseudo_labels", tmp_path / "two")]
     assert labels[0].fingerprint == labels[1].fingerprint
     assert len(labels[1]) == 9
+
+    config = tmp_path / "validate.yaml"
+    module = {"class_path": "TeacherModule", "init_args": {"task": recipe["model"]}}
+    config.write_text(yaml.safe_dump({"data": recipe["data"], "model": module}))
+    numbers = [
+        validate(config, checkpoint, tmp_path / name, *words) for name, words in {"log_one": (), "log_two": DDP}.items()
+    ]
+    assert numbers[0] == numbers[1]
+    assert any(name.startswith("val/AP") for name in numbers[0])
+
+
+def validate(config: Path, checkpoint: Path, folder: Path, *words: str) -> dict[str, str]:
+    """Return the numbers of an evaluation on val, as they are logged."""
+    logger = ("--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", str(folder))
+    lightning_st("validate", "--config", str(config), "--ckpt_path", str(checkpoint), *logger, *words)
+    (path,) = folder.rglob("metrics.csv")
+    with path.open() as file:
+        (row,) = csv.DictReader(file)
+    return row
