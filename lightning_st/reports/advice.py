@@ -51,8 +51,10 @@ def weak_classes(run: Run) -> list[str]:
 
 def _train_longer(run: Run, split: str) -> Iterator[str]:
     over_control = gain(run.student, run.control, split, run.primary)
+    by_length = gain(run.control, run.teacher, split, run.primary)
+    is_as_good = over_control is not None and over_control < NOISE and by_length is not None and by_length > NOISE / 2
     rising = run.teacher is not None and _is_rising(run.teacher, f"val/{run.primary}")
-    if rising or (over_control is not None and over_control < NOISE):
+    if rising or is_as_good:
         why = "was still improving when it stopped" if rising else "gains as much from training longer"
         yield (
             f"The teacher {why}: the run is bound by training, not by labels. Raise --teacher.max_steps until its "

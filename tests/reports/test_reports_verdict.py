@@ -154,6 +154,13 @@ def test_a_teacher_that_has_learnt_nothing_is_the_one_thing_to_mend(tmp_path):
     assert re.fullmatch(whole, advice_for(run))
 
 
+@pytest.mark.parametrize(("control", "is_advised"), [(0.31, True), (0.292, False)])
+def test_a_longer_training_is_advised_where_it_brought_something(tmp_path, control, is_advised):
+    scores = {"teacher": {"test": 0.29}, "student": {"test": 0.297}, "control": {"test": control}}
+    run = fake_runs.make_run(tmp_path / "run", **scores, image_count=2)
+    assert ("gains as much from training longer" in advice_for(run)) == is_advised
+
+
 def test_advice_follows_from_the_config(tmp_path):
     config = {"seed_everything": 7, "pseudo_label": {"score_threshold": 0.5, "rule": "hard"}, "student": {}}
     run = fake_runs.make_run(tmp_path / "plain", student={"test": 0.26}, image_count=2, config=config)
