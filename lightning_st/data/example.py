@@ -14,7 +14,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from importlib.util import find_spec
+from importlib.metadata import distributions
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def make_trees(folder: Path) -> None:
 
 def _fetch(folder: Path) -> Path:
     """Download the wheel into ``folder`` with pip, and return its path."""
-    if find_spec("pip") is None:
+    if not any(distributions(name="pip")):
         advice = "Install it (`python -m ensurepip`, or `uv pip install pip` where uv made the environment)."
         raise DataError(f"The example data are downloaded with pip, which this Python environment lacks. {advice}")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--quiet"]

@@ -144,6 +144,6 @@ def test_another_wheel_is_refused_and_nothing_is_left(
 
 
 def test_an_environment_without_pip_is_told_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(example, "find_spec", lambda name: None)
+    monkeypatch.setattr(example, "distributions", lambda name: iter(()))
     with pytest.raises(DataError, match=r"pip, which this Python environment lacks\. Install it .*uv pip install pip"):
         example.fetch_trees(tmp_path)
