@@ -8,7 +8,6 @@ not 138). Reading headers costs as much CPU as there; what is not in the page ca
 
 import argparse
 import io
-import multiprocessing
 import random
 import resource
 import tarfile
@@ -16,9 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from processes import in_process
+
 from lightning_st.index import build_index, folder_classes
 
-SPAWN = multiprocessing.get_context("spawn")
 READ_COUNT = 10_000
 
 
@@ -65,16 +65,6 @@ def measure_classes(path, cache, queue):
     begun = time.process_time()
     names, labels = folder_classes(index)
     queue.put((len(names), len(labels), time.process_time() - begun))
-
-
-def in_process(function, *arguments):
-    """Return what `function(*arguments, queue)` puts in the queue, from a process of its own."""
-    queue = SPAWN.Queue()
-    process = SPAWN.Process(target=function, args=(*arguments, queue))
-    process.start()
-    result = queue.get()
-    process.join()
-    return result
 
 
 def main():

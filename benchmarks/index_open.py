@@ -10,7 +10,6 @@ peak of its resident pages, those of mapped files with them. CPU times count les
 import argparse
 import contextlib
 import json
-import multiprocessing
 import os
 import resource
 import statistics
@@ -19,12 +18,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+from processes import SPAWN, in_process
 
 from lightning_st.index import AnnotationIndex, IndexWriter, build_index
 
 BOXES_PER_IMAGE = 7  # as the 8.97 M boxes of the pseudo-labelled ImageNet that performance.md measures
 CLASSES = tuple(f"class {number}" for number in range(80))
-SPAWN = multiprocessing.get_context("spawn")
 
 
 def memory_kb(kind):
@@ -126,16 +125,6 @@ def measure_build(build, path, images, queue):
     build(path, images)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     queue.put((time.perf_counter() - begun, time.process_time() - cpu, peak))
-
-
-def in_process(function, *arguments):
-    """Return what `function(*arguments, queue)` puts in the queue, from a process of its own."""
-    queue = SPAWN.Queue()
-    process = SPAWN.Process(target=function, args=(*arguments, queue))
-    process.start()
-    result = queue.get()
-    process.join()
-    return result
 
 
 def report_open(folder, image_count):

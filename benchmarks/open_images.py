@@ -9,7 +9,6 @@ comes a fortieth of the images with more and more rows, then all.
 """
 
 import argparse
-import multiprocessing
 import os
 import random
 import resource
@@ -18,10 +17,10 @@ import time
 from pathlib import Path
 
 from PIL import Image
+from processes import in_process
 
 from lightning_st.index import build_index
 
-SPAWN = multiprocessing.get_context("spawn")
 CLASS_COUNT = 600
 PHOTO_COUNT = 64  # a file cannot have more than 65,000 links on ext4
 HEADER = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside"
@@ -73,12 +72,9 @@ def measure(images, path, cache, queue):
 def report(folder, row_count, image_count):
     path = folder / f"{row_count}-annotations-bbox.csv"
     write_csv(path, row_count, image_count)
-    queue = SPAWN.Queue()
     for kind in ("built", "from the cache"):
-        process = SPAWN.Process(target=measure, args=(folder / "images", path, folder / "cache", queue))
-        process.start()
-        images, boxes, wall, cpu, before, peak, size = queue.get()
-        process.join()
+        found = in_process(measure, folder / "images", path, folder / "cache")
+        images, boxes, wall, cpu, before, peak, size = found
         what = f"{row_count:,} ({path.stat().st_size / 1e6:.0f} MB), {kind}"
         memory = f"{before / 1e3:.0f} MB | {peak / 1e3:.0f} MB | {size / 1e6:.0f} MB"
         print(f"| {what} | {images:,} | {boxes:,} | {wall:.1f} s | {cpu:.1f} s | {memory} |", flush=True)

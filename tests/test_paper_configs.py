@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_st.cli.stage_commands import parse, read_recipe, recipe_parser
+from lightning_st.cli.stage_commands import parse_recipe, read_recipe, recipe_parser
 from lightning_st.modules import Schedule
 from lightning_st.stages import Recipe, TrainSettings
 from lightning_st.stages.building import build_factory
@@ -34,7 +34,7 @@ CELLS: dict[tuple[str, ...], tuple[int, dict[str, Any]]] = {
 
 def read(*names: str) -> Recipe:
     words = [word for name in ("coco", *names) for word in ("--config", str(FOLDER / f"{name}.yaml"))]
-    return read_recipe(parse(recipe_parser("self_train", ""), [*words, "--output", "out"]))
+    return read_recipe(parse_recipe(recipe_parser("self_train", ""), [*words, "--output", "out"]))
 
 
 @pytest.mark.parametrize("names", CELLS, ids=" ".join)

@@ -1,21 +1,20 @@
 """``lightning_st export DIR --format coco|yolo --output PATH``; loads no torch."""
 
-import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_st.errors import ConfigError, StageError
-from lightning_st.index import AnnotationIndex, export_coco, export_yolo
+from lightning_st.cli.one_sentence import OneSentenceParser
+from lightning_st.errors import ConfigError
+from lightning_st.index import AnnotationIndex, export_coco, export_yolo, read_store_manifest
 from lightning_st.types import BoxKind, ScoreThresholds
 
 
 def export(words: Sequence[str]) -> None:
     """Write a store of pseudo-labels, or an index file, in a form that other tools read."""
-    parser = argparse.ArgumentParser(
+    parser = OneSentenceParser(
         prog="lightning_st export",
         description="Write pseudo-labels that pass their thresholds, or an index, for other tools.",
     )
@@ -52,15 +51,5 @@ def open_labels(path: Path, score_threshold: float | None = None) -> tuple[Annot
         return index, index.scores >= score_threshold
     if not path.is_dir():
         return index, np.ones(len(index.boxes), bool)
-    return index, _thresholds(path).kinds(index.labels, index.scores) == BoxKind.OBJECT
-
-
-def _thresholds(folder: Path) -> ScoreThresholds:
-    """Return what the manifest of a complete store says."""
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StageError(f"{folder}: there is no store of pseudo-labels ({error}). Run pseudo_label.") from error
-    if not isinstance(manifest, dict) or manifest.get("state") != "complete" or "thresholds" not in manifest:
-        raise StageError(f"{folder}: the pseudo-labels are not complete. Run pseudo_label again.")
-    return ScoreThresholds.from_json(manifest["thresholds"])
+    thresholds = ScoreThresholds.from_json(read_store_manifest(path)["thresholds"])
+    return index, thresholds.kinds(index.labels, index.scores) == BoxKind.OBJECT

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentParser
 
-from lightning_st.cli.config_files import check_config_files
-from lightning_st.cli.hints import explain
+from lightning_st.cli.parsing import parse
 from lightning_st.cli.vocabulary import inspect_vocabulary
+from lightning_st.data.options import read_size
 from lightning_st.errors import ConfigError
 from lightning_st.models.inspection import Inspection, inspect_model
 from lightning_st.stages.building import build_factory
@@ -28,8 +27,10 @@ def inspect(words: Sequence[str]) -> None:
     spec = config["model"]
     # A config of `fit` names a LightningModule, which holds the task.
     spec = (spec.get("init_args") or {}).get("task") or spec
-    size = config["data"].get("image_size", 640)
-    height, width = (size, size) if isinstance(size, int) else size
+    arguments = dict(spec.get("init_args") or {})
+    if "pretrained" in arguments:  # no size follows from the weights, which may need a download
+        spec = {**spec, "init_args": {**arguments, "pretrained": False}}
+    height, width = read_size(config["data"].get("image_size", 640))
     names = [f"class {number}" for number in range(config["classes"])]
     found = inspect_model(lambda: build_factory(spec)(names), height, width)
     title = spec["class_path"].rpartition(".")[2]
@@ -75,12 +76,7 @@ def _parse(words: Sequence[str]) -> Mapping[str, Any]:
         parser.add_argument(f"--{name}", type=dict[str, Any], default={}, help="not read")
     for name in _IGNORED_KEYS:
         parser.add_argument(f"--{name}", type=Any, help="not read")
-    check_config_files(words, is_recipe=None)
-    try:
-        config = parser.parse_args(list(words))
-    except ArgumentError as error:
-        raise ConfigError(explain(str(error.message), inspect_vocabulary(parser))) from error
-    plain: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_unset=False))
+    plain = parse(parser, words, inspect_vocabulary, is_recipe=None)
     if plain["classes"] < 1:
         raise ConfigError.expected("classes", "at least 1", plain["classes"])
     return plain

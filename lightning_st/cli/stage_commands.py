@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
-from lightning_st.cli.config_files import check_config_files
 from lightning_st.cli.console import prepare_console
-from lightning_st.cli.hints import explain
+from lightning_st.cli.parsing import parse
 from lightning_st.cli.vocabulary import recipe_vocabulary
 from lightning_st.data import SelfTrainingDataModule
-from lightning_st.errors import ConfigError
 from lightning_st.modules import StudentModule, TeacherModule
 from lightning_st.reports import write_report
 from lightning_st.stages import PseudoLabelSettings, Recipe
@@ -29,7 +26,7 @@ _RUN_KEYS = ("config", "output", "restart", "checkpoint", "seed_everything")
 def self_train(words: Sequence[str]) -> None:
     """Run the whole of self-training and write its report."""
     parser = recipe_parser("self_train", "Train a teacher, label with it, train a student on both; then report.")
-    config = parse(parser, words)
+    config = parse_recipe(parser, words)
     prepare_console()
     output = Path(config["output"])
     run_self_train(read_recipe(config), output, restart=config["restart"])
@@ -45,7 +42,7 @@ def pseudo_label(words: Sequence[str]) -> None:
     )
     parser = recipe_parser("pseudo_label", about)
     parser.add_argument("--checkpoint", type=str, required=True, help="a checkpoint of a teacher or a student")
-    config = parse(parser, words)
+    config = parse_recipe(parser, words)
     prepare_console()
     run_pseudo_label(read_recipe(config), Path(config["checkpoint"]), Path(config["output"]), restart=config["restart"])
 
@@ -82,19 +79,9 @@ def _add_train_settings(parser: ArgumentParser, name: str) -> None:
     )
 
 
-def parse(parser: ArgumentParser, words: Sequence[str]) -> dict[str, Any]:
-    """Return the parsed words as plain data.
-
-    Raises:
-        ConfigError: One sentence with the key, and the nearest that exists.
-    """
-    check_config_files(words, is_recipe=True)
-    try:
-        config = parser.parse_args(list(words))
-    except ArgumentError as error:
-        raise ConfigError(explain(str(error.message), recipe_vocabulary(parser))) from error
-    plain: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_unset=False))
-    return plain
+def parse_recipe(parser: ArgumentParser, words: Sequence[str]) -> dict[str, Any]:
+    """Return the words of a command that takes a recipe as plain data: see ``parsing.parse``."""
+    return parse(parser, words, recipe_vocabulary, is_recipe=True)
 
 
 def read_recipe(config: dict[str, Any]) -> Recipe:

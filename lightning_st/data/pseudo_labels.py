@@ -1,6 +1,5 @@
 """Pseudo-labels, seen as a set to train on: the folder of a store, or another detector's COCO results."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from lightning_st.data.source import Source
 from lightning_st.data.split import Split
 from lightning_st.errors import ConfigError, DataError, StageError
-from lightning_st.index import AnnotationIndex, ReaderOptions, build_index
+from lightning_st.index import AnnotationIndex, ReaderOptions, build_index, read_store_manifest
 from lightning_st.types import ScoreThresholds
 
 _RESULTS_THRESHOLD = 0.5
@@ -34,7 +33,7 @@ def open_pseudo_labels(
         DataError: If its classes differ from ``classes``.
     """
     folder = Path(folder)
-    thresholds = _read_thresholds(folder)
+    thresholds = ScoreThresholds.from_json(read_store_manifest(folder)["thresholds"])
     index = AnnotationIndex.open(folder / "labels.index")
     if index.classes != tuple(classes):
         raise DataError(
@@ -89,17 +88,6 @@ def _choose_images(path: Path, index: AnnotationIndex, thresholds: ScoreThreshol
             f"({_lowest(thresholds)}). Lower data.score_threshold, or train the teacher longer."
         )
     return split
-
-
-def _read_thresholds(folder: Path) -> ScoreThresholds:
-    """Return the thresholds that the manifest of a complete store holds."""
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StageError(f"{folder}: there is no store of pseudo-labels ({error}). Run pseudo_label.") from error
-    if not isinstance(manifest, dict) or manifest.get("state") != "complete" or "thresholds" not in manifest:
-        raise StageError(f"{folder}: the pseudo-labels are not complete. Run pseudo_label again.")
-    return ScoreThresholds.from_json(manifest["thresholds"])
 
 
 def _lowest(thresholds: ScoreThresholds) -> str:

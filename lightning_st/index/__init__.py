@@ -9,10 +9,11 @@ from lightning_st.index.cache import default_cache_folder
 from lightning_st.index.export import export_coco
 from lightning_st.index.export_yolo import export_yolo
 from lightning_st.index.folder_classes import folder_classes
-from lightning_st.index.image_labels import ImageLabels, read_image_labels
+from lightning_st.index.image_labels import VerifiedLabels, read_image_labels
 from lightning_st.index.merge import merge_indexes
 from lightning_st.index.readers import READERS, ReaderOptions
 from lightning_st.index.recognise import says_labels
+from lightning_st.index.stores import read_store_manifest
 from lightning_st.index.subset import common_images, nested_subset
 from lightning_st.index.table import AnnotationIndex, Annotations, ImageRecord
 from lightning_st.index.writer import IndexWriter
@@ -21,10 +22,10 @@ __all__ = [
     "READERS",
     "AnnotationIndex",
     "Annotations",
-    "ImageLabels",
     "ImageRecord",
     "IndexWriter",
     "ReaderOptions",
+    "VerifiedLabels",
     "build_index",
     "common_images",
     "default_cache_folder",
@@ -34,5 +35,6 @@ __all__ = [
     "merge_indexes",
     "nested_subset",
     "read_image_labels",
+    "read_store_manifest",
     "says_labels",
 ]

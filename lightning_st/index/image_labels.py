@@ -14,7 +14,7 @@ from lightning_st.index.table import AnnotationIndex
 
 
 @dataclass(frozen=True, slots=True)
-class ImageLabels:
+class VerifiedLabels:
     """Verified labels of images, in the order of the file.
 
     Attributes:
@@ -28,7 +28,7 @@ class ImageLabels:
     is_present: NDArray[np.bool_]
 
 
-def read_image_labels(path: str | Path, descriptions: str | Path, index: AnnotationIndex) -> ImageLabels:
+def read_image_labels(path: str | Path, descriptions: str | Path, index: AnnotationIndex) -> VerifiedLabels:
     """Read an image-label CSV (ImageID, Source, LabelName, Confidence) for the images and classes of an index.
 
     Memory grows with the labels of these, not with the file's.
@@ -52,4 +52,4 @@ def read_image_labels(path: str | Path, descriptions: str | Path, index: Annotat
                 if name in labels:
                     found.append((row, labels[name], read_number(path, line, "Confidence", confidence) > 0))
     columns = np.array(found, np.int64).reshape(-1, 3)
-    return ImageLabels(columns[:, 0], columns[:, 1].astype(np.int32), columns[:, 2].astype(bool))
+    return VerifiedLabels(columns[:, 0], columns[:, 1].astype(np.int32), columns[:, 2].astype(bool))

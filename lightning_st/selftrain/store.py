@@ -1,6 +1,5 @@
 """A finished store of pseudo-labels: all that a teacher found, and the thresholds that a student sees it through."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_st.errors import StageError
-from lightning_st.index import AnnotationIndex
+from lightning_st.index import AnnotationIndex, read_store_manifest
 from lightning_st.selftrain.writer import LABELS_FILE
 from lightning_st.types import BoxKind, ScoreThresholds
 
@@ -49,12 +47,7 @@ class PseudoLabels:
             IndexFileError: If its index cannot be read.
         """
         folder = Path(folder)
-        try:
-            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            manifest = None
-        if not isinstance(manifest, dict) or manifest.get("state") != "complete" or "thresholds" not in manifest:
-            raise StageError(f"The pseudo-labels at {folder} are not complete. Run pseudo_label (again).")
+        manifest = read_store_manifest(folder)
         return cls(AnnotationIndex.open(folder / LABELS_FILE), manifest)
 
     def __len__(self) -> int:

@@ -58,13 +58,15 @@ def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: 
     teacher_settings = TrainSettings.read(recipe.teacher, "teacher")
     student_settings = TrainSettings.read(recipe.student, "student")
     teacher = run_training(Training(recipe, run / "round_0" / "teacher", "teacher", teacher_settings), restart)
-    control = _control(recipe, run / "control", teacher, teacher_settings, student_settings)
+    control = None
+    if recipe.control:
+        control = _control(recipe, run / "control", teacher, teacher_settings, student_settings)
     newest = teacher
     for number in range(recipe.rounds):
-        if recipe.control and number == 1:
+        if control is not None and number == 1:
             decide(control.folder, control.inputs(data), restart)  # further rounds make it longer: refuse before them
         newest = _round(recipe, run / f"round_{number}", newest, number, student_settings, restart)
-    if recipe.control:
+    if control is not None:
         run_training(control, restart)
     _write_run(run, recipe, data, "complete")
     return newest

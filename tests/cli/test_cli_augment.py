@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lightning_st.cli import main
-from lightning_st.cli.stage_commands import parse, read_recipe, recipe_parser
+from lightning_st.cli.stage_commands import parse_recipe, read_recipe, recipe_parser
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.stages.building import build
 from lightning_st.transforms import PaperPolicy
@@ -25,7 +25,7 @@ init_args:
 
 def policy_of(words):
     parser = recipe_parser("self_train", "")
-    config = parse(parser, ["--output=x", "--model=lightning_st.RetinaNet", "--data.image_size=64", *words])
+    config = parse_recipe(parser, ["--output=x", "--model=lightning_st.RetinaNet", "--data.image_size=64", *words])
     return SelfTrainingDataModule(**build(read_recipe(config).data))._policy
 
 

@@ -50,7 +50,16 @@ def test_files_that_are_not_there_are_left_to_the_parser(words):
 @pytest.mark.parametrize("words", [[], ["--all"]])
 def test_a_report_of_nothing_is_one_sentence(capsys, words):
     assert main(["report", *words]) == 2
-    assert capsys.readouterr().err.startswith("lightning_st: report takes the folders of runs: ")
+    error = capsys.readouterr().err
+    assert error.startswith("lightning_st: lightning_st report: ")
+    assert error.count("\n") == 1
+
+
+def test_an_export_to_nowhere_is_one_sentence(capsys):
+    assert main(["export", "store"]) == 2
+    error = capsys.readouterr().err
+    assert "--output" in error
+    assert error.count("\n") == 1
 
 
 def test_a_fit_leaves_a_config_in_the_working_directory_alone(tiny_run, tmp_path, monkeypatch):

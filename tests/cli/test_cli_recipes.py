@@ -2,13 +2,13 @@
 
 import pytest
 
-from lightning_st.cli.stage_commands import parse, recipe_parser
+from lightning_st.cli.stage_commands import parse_recipe, recipe_parser
 from lightning_st.errors import ConfigError
 
 
 def parsed(*words):
     required = ["--output", "out", "--model", "lightning_st.RetinaNet"]
-    return parse(recipe_parser("self_train", "about"), [*required, *words])
+    return parse_recipe(recipe_parser("self_train", "about"), [*required, *words])
 
 
 def test_a_student_may_have_a_model_of_its_own():

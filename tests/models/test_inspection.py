@@ -59,6 +59,7 @@ def test_kept_bytes_are_those_of_real_tensors():
 @pytest.mark.parametrize(
     ("config", "words", "expected"),
     [
+        ("cpu_small.yaml", ["--model.pretrained", "no_such_tag"], ["91 classes"]),  # nothing is downloaded
         ("coco_retinanet_r50_student.yaml", [], ["91 classes, one image of 640 x 640", "34,091,159", "96.88 G"]),
         ("cpu_small.yaml", ["--classes", "1", "--data.image_size", "[128, 192]"], ["1 class, one image of 128 x 192"]),
         ("cpu_small.yaml", ["--model.neck", "fpn", "--model.max_level", "4"], ["64x32x32, 64x16x16\n"]),
@@ -75,6 +76,7 @@ def test_the_command(capsys, config, words, expected):
     [
         (["--classes", "0"], "Expected classes to be at least 1, got 0."),
         (["--model.neck", "nas-fn"], "Unknown neck 'nas-fn'. Did you mean 'nas-fpn'?"),
+        (["--data.image_size", "big"], "Expected data.image_size to be one or two whole numbers"),
         (["--modl", "x"], "--modl"),
     ],
 )

@@ -193,5 +193,5 @@ def test_a_store_that_is_not_complete_is_refused(tmp_path, store):
         with pytest.raises(StageError, match=r"not complete\. Run pseudo_label"):
             PseudoLabels.open(folder)
     (folder / "manifest.json").unlink()
-    with pytest.raises(StageError, match="not complete"):
+    with pytest.raises(StageError, match="there is no store of pseudo-labels"):
         PseudoLabels.open(folder)

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from lightning_st.errors import ConfigError
+from lightning_st.errors import ConfigError, did_you_mean
 from lightning_st.models.backbones.spinenet import VARIANTS, SpineNet
-from lightning_st.models.backbones.timm_backbone import TimmBackbone, is_timm_name
+from lightning_st.models.backbones.timm_backbone import TimmBackbone, is_timm_name, timm_names
 from lightning_st.models.backbones.weights import is_weights_file, load_weights
 from lightning_st.models.options import build_part, import_part
 
@@ -82,8 +82,11 @@ def _build(
 
 def _find(name: str) -> Callable[..., nn.Module] | None:
     """Return the builder of the backbone that ``name`` names; None where it is timm's to know the name."""
-    if name in BACKBONES:
-        return BACKBONES[name]
-    if name.startswith("spinenet"):
-        raise ConfigError.unknown_choice("backbone", name, BACKBONES)
-    return None if is_timm_name(name) else import_part(name)
+    if is_timm_name(name):
+        return None
+    found = BACKBONES.get(name) or import_part(name)
+    if found is None:
+        near = did_you_mean(name, [*BACKBONES, *timm_names()])
+        known = f"Known are {', '.join(BACKBONES)} and the names that timm.list_models() gives."
+        raise ConfigError(f"Unknown backbone {name!r}.{near} {known}")
+    return found

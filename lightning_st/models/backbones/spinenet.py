@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from lightning_st.errors import ConfigError
 from lightning_st.models.activations import ACTIVATIONS
@@ -60,6 +59,9 @@ BLOCKS = (
     Block(6, "bottleneck", (12, 14), is_output=True),
 )
 """The blocks in the order in which they are computed."""
+
+FEATURES = dict(enumerate(BLOCKS, start=STEM_FEATURE_COUNT))
+"""The blocks by the number of the feature that each makes."""
 
 
 class Variant(NamedTuple):
@@ -122,12 +124,12 @@ class SpineNet(nn.Module):
         self.channels = (size.endpoint_width,) * len(self.levels)
         self.activation = ACTIVATIONS[activation]()
         self.stem = _Stem(size, activation)
-        self._outputs = {block.level: number for number, block in _numbered(BLOCKS) if block.is_output}
+        self._outputs = {block.level: number for number, block in FEATURES.items() if block.is_output}
         needed = _ancestors([self._outputs[level] for level in self.levels])
         self.blocks = nn.ModuleDict(
             {
                 str(number): _ScalePermutedBlock(number, size, activation, rate * (i + 1) / len(BLOCKS))
-                for i, (number, _) in enumerate(_numbered(BLOCKS))
+                for i, number in enumerate(FEATURES)
                 if number in needed
             }
         )
@@ -178,7 +180,7 @@ class _ScalePermutedBlock(nn.Module):
 
     def __init__(self, number: int, size: Variant, activation: str, drop_rate: float) -> None:
         super().__init__()
-        self.spec = BLOCKS[number - STEM_FEATURE_COUNT]
+        self.spec = FEATURES[number]
         width = int(BASE_WIDTHS[self.spec.level] * size.width_scale)
         channels = _output_width(number, size)
         self.resample = nn.ModuleList(
@@ -232,6 +234,8 @@ class _ResidualBlock(nn.Module):
 
     def __init__(self, branch: Sequence[nn.Module], shortcut: nn.Module, activation: str, drop_rate: float) -> None:
         super().__init__()
+        from torchvision.ops import StochasticDepth  # here, because it takes long to import
+
         self.branch = nn.Sequential(*branch)
         self.shortcut = shortcut
         self.drop = StochasticDepth(drop_rate, mode="row")
@@ -272,16 +276,11 @@ def _convolution(in_width: int, width: int, kernel: int, stride: int = 1) -> lis
     return [convolution, nn.BatchNorm2d(width, eps=EPSILON)]
 
 
-def _numbered(blocks: Sequence[Block]) -> list[tuple[int, Block]]:
-    """Return the blocks with the numbers of their features."""
-    return list(enumerate(blocks, start=STEM_FEATURE_COUNT))
-
-
 def _level_and_kind(number: int) -> tuple[int, str]:
     """Return the level of a feature, and of which kind the blocks are that made it."""
     if number < STEM_FEATURE_COUNT:
         return STEM_LEVEL, "bottleneck"
-    block = BLOCKS[number - STEM_FEATURE_COUNT]
+    block = FEATURES[number]
     return block.level, block.kind
 
 
@@ -295,7 +294,7 @@ def _output_width(number: int, size: Variant) -> int:
 def _ancestors(numbers: Sequence[int]) -> set[int]:
     """Return the features that these ones are made of, and themselves."""
     needed = set(numbers)
-    for number, block in reversed(_numbered(BLOCKS)):
+    for number, block in reversed(FEATURES.items()):
         if number in needed:
             needed |= {*block.parents, *block.added}
     return needed

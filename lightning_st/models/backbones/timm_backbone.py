@@ -7,7 +7,7 @@ from urllib.request import getproxies
 
 from torch import Tensor, nn
 
-from lightning_st.errors import CheckpointError, ConfigError, did_you_mean
+from lightning_st.errors import CheckpointError, ConfigError
 
 COARSEST_LEVEL = 5
 """The pyramids of timm's backbones end at stride 32."""
@@ -53,13 +53,17 @@ def is_timm_name(name: str) -> bool:
     return bool(timm.is_model(name))
 
 
+def timm_names() -> list[str]:
+    """Return the names of timm's models."""
+    import timm
+
+    return list(timm.list_models())
+
+
 def _create(name: str, levels: tuple[int, ...], pretrained: bool | str, options: dict[str, Any]) -> Any:
     """Return timm's model, its weights random or downloaded."""
     import timm
 
-    if not is_timm_name(name):
-        near = did_you_mean(name, timm.list_models())
-        raise ConfigError(f"Unknown backbone {name!r}.{near} Known are the names that timm.list_models() gives.")
     if isinstance(pretrained, str):
         name = f"{name}.{pretrained}"
     # From the end, where the level is known: some models begin at stride 4.

@@ -1,0 +1,18 @@
+"""A parser of plain arguments that refuses as every command does; argparse alone, so that nothing heavy is imported."""
+
+import argparse
+from typing import NoReturn
+
+from lightning_st.errors import ConfigError
+
+
+class OneSentenceParser(argparse.ArgumentParser):
+    """Refuses in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print below its usage.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(f"{self.prog}: {message}. See `{self.prog} --help`.")
