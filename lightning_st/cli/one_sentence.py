@@ -15,4 +15,5 @@ class OneSentenceParser(argparse.ArgumentParser):
         Raises:
             ConfigError: Always.
         """
-        raise ConfigError(f"{self.prog}: {message}. See `{self.prog} --help`.")
+        command = self.prog.rpartition(" ")[2]
+        raise ConfigError(f"{command}: {message}. See `{self.prog} --help`.")

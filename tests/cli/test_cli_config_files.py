@@ -51,7 +51,7 @@ def test_files_that_are_not_there_are_left_to_the_parser(words):
 def test_a_report_of_nothing_is_one_sentence(capsys, words):
     assert main(["report", *words]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("lightning_st: lightning_st report: ")
+    assert error.startswith("lightning_st: report: ")
     assert error.count("\n") == 1
 
 
