@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from typing_extensions import NotRequired
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 """Mean of the three channels in 0-1 (paper.md, section 2.1)."""
@@ -27,6 +28,12 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 
 PADDING_COLOUR = (124, 116, 104)
 """The uint8 colour that is nearest to zero after normalisation: the canvas outside the image."""
+
+IGNORE_INDEX = 255
+"""The value of a mask's pixel that nothing is said of: it is neither learnt nor judged."""
+
+TargetName = Literal["boxes", "masks"]
+"""What a task learns of an image: objects, or the class of each pixel."""
 
 
 class BoxKind(IntEnum):
@@ -90,6 +97,9 @@ class Batch(TypedDict):
     """int64 [B], the draw's number in its stream: with the seed, all that decides what the image looks like."""
     bad_images: list[str]
     """One "<file>: <problem>" for each image that could not be read and was replaced by the next that can."""
+    masks: NotRequired[Tensor]
+    """uint8 [B, H, W], the class index of each pixel, ``IGNORE_INDEX`` where nothing is said; only where the target is
+    "masks", and then no row of ``boxes`` holds a box."""
 
 
 class Target(TypedDict):
@@ -105,6 +115,13 @@ class Target(TypedDict):
     """float32 [N], COCO's ``area`` (of the segmentation where there is one), in square pixels."""
 
 
+class MaskTarget(TypedDict):
+    """The human labels of the pixels of one evaluation image."""
+
+    mask: Tensor
+    """uint8 [H, W] at the size of the original image, class indices and ``IGNORE_INDEX``."""
+
+
 class EvalBatch(TypedDict):
     """Images of one rank's share for evaluation or labelling; every image of the set stands on exactly one rank."""
 
@@ -116,7 +133,7 @@ class EvalBatch(TypedDict):
     """int64 [B, 2], (height, width) of the original image."""
     rows: Tensor
     """int64 [B], the image's row in its index; -1 where the image cannot be read: skip it."""
-    targets: list[Target]
+    targets: list[Target] | list[MaskTarget]
     """The labels, as long as the batch; for unlabelled images empty ones, made without reading any label."""
     bad_images: list[str]
     """One "<file>: <problem>" for each image that cannot be read."""
@@ -131,6 +148,15 @@ class Prediction(TypedDict):
     """int64 [N]."""
     scores: Tensor
     """float32 [N], 0-1."""
+
+
+class MaskPrediction(TypedDict):
+    """What a segmenter believes of one image, at the size of the original image."""
+
+    mask: Tensor
+    """uint8 [H, W], the most probable class of each pixel."""
+    confidence: Tensor
+    """float32 [H, W], its probability, 0-1."""
 
 
 class Metric(Protocol):
@@ -159,6 +185,8 @@ class Task(Protocol):
     """A model that answers three questions; an ``nn.Module``. The modules know tasks only through this."""
 
     classes: tuple[str, ...]
+    target: TargetName
+    """What it learns: which labels its batches have to hold."""
 
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each image, float32 [B], and its named parts, each [B], for the log.
@@ -166,12 +194,13 @@ class Task(Protocol):
         The mean over the images of one stream (human or pseudo, over all ranks) is the paper's loss of that stream.
         """
 
-    def predict(self, images: Tensor, flip: bool = False) -> list[Any]:
+    def predict(self, images: Tensor, flip: bool = False, scales: Sequence[float] = (1.0,)) -> list[Any]:
         """Return a prediction for each of ``images`` (uint8 [B, 3, H, W]), in pixels of ``images``.
 
         Args:
             images: The images as they stand in a batch.
-            flip: Average with the predictions on the mirrored images.
+            flip: Join with the predictions on the mirrored images.
+            scales: Join the predictions on the images at each of these sizes; 1 is their own.
         """
 
     def restore(self, predictions: list[Any], scales: Tensor, sizes: Tensor) -> list[Any]:

@@ -18,7 +18,7 @@ from lightning_st.models.losses import BACKGROUND, IGNORED, focal_loss, huber_lo
 from lightning_st.models.matching import match_anchors
 from lightning_st.models.necks import build_neck
 from lightning_st.models.normalization import BatchNormMode, batch_norms, set_momentum, synchronise
-from lightning_st.types import IMAGE_MEAN, IMAGE_STD, Batch, Prediction
+from lightning_st.types import IMAGE_MEAN, IMAGE_STD, Batch, Prediction, TargetName
 
 
 class RetinaNet(nn.Module):
@@ -66,6 +66,7 @@ class RetinaNet(nn.Module):
         CheckpointError: If ``pretrained`` weights cannot be had or do not fit.
     """
 
+    target: TargetName = "boxes"
     image_mean: Tensor
     image_std: Tensor
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_st.types import PADDING_COLOUR, Sample
+from lightning_st.types import IGNORE_INDEX, PADDING_COLOUR, Sample
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -20,8 +20,8 @@ Size = tuple[int, int]
 REDUCTIONS = (8, 4, 2, 1)
 """How many times smaller a JPEG decoder can make an image on its way, largest first."""
 
-MASK_PADDING = (255,)
-"""The label of pixels outside the image: ignore."""
+MASK_PADDING = (IGNORE_INDEX,)
+"""The label of pixels outside the image."""
 
 SMALLEST_SIDE = 1e-2
 """In pixels; what remains of a box below this is the rounding of float32 coordinates, not a part of an object."""
