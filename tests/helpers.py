@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 # RGB colour of each shape: the classes differ in colour and outline, so that a tiny network learns them in seconds.
 COLOURS = {"square": (230, 60, 40), "disc": (40, 90, 230), "triangle": (60, 200, 70), "ring": (230, 200, 40)}
@@ -90,3 +91,39 @@ def write_coco(
     )
     annotations_path.write_text(json.dumps(content))
     return images_folder, annotations_path
+
+
+def write_masks(
+    folder: Path,
+    image_count: int = 8,
+    size: tuple[int, int] = (96, 128),
+    seed: int = 0,
+    classes: tuple[str, ...] = ("square", "disc"),
+) -> tuple[Path, Path, Path]:
+    """Write the images of `write_coco` with palette masks: 0 is the background, 255 a void line around each shape.
+
+    Returns:
+        The folders of images and masks, and the file of class names.
+    """
+    palette = [0, 0, 0, *(value for name in classes for value in COLOURS[name])]
+    palette += [0] * (768 - len(palette))  # a short one is saved in so few bits that 255 becomes 3
+    generator = np.random.default_rng(seed)
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for number in range(image_count):
+        picture, shapes = make_picture(generator, size, classes)
+        mask = np.zeros(size, np.uint8)
+        for label, box in shapes:
+            drawn = np.zeros((*size, 3), np.uint8)
+            draw_shape(drawn, classes[label], box)
+            inside = drawn.any(axis=2)
+            mask[cv2.dilate(inside.astype(np.uint8), np.ones((3, 3))) > 0] = 255
+            mask[inside] = label + 1
+        stem = f"image_{number:03d}"
+        cv2.imwrite(str(folder / "images" / f"{stem}.jpg"), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+        image = Image.fromarray(mask, mode="P")
+        image.putpalette(palette)
+        image.save(folder / "masks" / f"{stem}.png")
+    names = folder / "classes.txt"
+    names.write_text("\n".join(["background", *classes]))
+    return folder / "images", folder / "masks", names

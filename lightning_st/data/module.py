@@ -4,14 +4,15 @@ import os
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 
-from lightning_st.data.dataset import EvalDataset, TrainDataset, TrainingSet
+from lightning_st.data.dataset import EvalDataset, TrainDataset
 from lightning_st.data.example import fetch_trees
+from lightning_st.data.labels import EvaluationLabels, TrainingSet
 from lightning_st.data.loader import BatchLoader, RowSampler
 from lightning_st.data.options import check_options, read_size
 from lightning_st.data.progress import next_batch, place_of
@@ -22,7 +23,7 @@ from lightning_st.data.split import Split, class_source, is_too_many, refuse_lea
 from lightning_st.errors import ConfigError, DataError, TooManyBadError
 from lightning_st.index import AnnotationIndex
 from lightning_st.transforms import make_policy
-from lightning_st.types import Batch, EvalBatch
+from lightning_st.types import Batch, EvalBatch, TargetName
 
 _SOURCES = ("labeled", "unlabeled", "val", "test")
 
@@ -58,6 +59,8 @@ class SelfTrainingDataModule(LightningDataModule):
         seed: Of every random draw, 0 to 2**32 - 1; if missing, that of ``seed_everything``, or 0.
         cache_folder: Where indexes and example data are kept; if missing, in the user's cache folder.
         example: "trees" fetches example data (21 MB, once) for the sources that are not given.
+        target: What is learnt of the images, "boxes" or "masks"; if missing, masks where a source names masks.
+            ``self_train`` asks the model.
 
     Raises:
         ConfigError: If an argument is out of range, or does not go with another.
@@ -87,6 +90,7 @@ class SelfTrainingDataModule(LightningDataModule):
         seed: int | None = None,
         cache_folder: str | None = None,
         example: str | None = None,
+        target: Literal["boxes", "masks"] | None = None,
     ) -> None:
         super().__init__()
         given = dict(zip(_SOURCES, (labeled, unlabeled, val, test), strict=True))
@@ -104,8 +108,10 @@ class SelfTrainingDataModule(LightningDataModule):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.cache_folder = cache_folder
         self.example = example
+        has_masks = any(source is not None and source.masks is not None for source in self.sources.values())
+        self.target: TargetName = target or ("masks" if has_masks else "boxes")
         check_options(vars(self))
-        self._policy = make_policy(augment, self.image_size, **(augment_options or {}))
+        self._policy = make_policy(augment, self.image_size, self.target, **(augment_options or {}))
         self._splits: dict[str, Split] = {}
         self._found_no_leak = False
         self._loaders: weakref.WeakSet[BatchLoader[Any]] = weakref.WeakSet()
@@ -142,7 +148,7 @@ class SelfTrainingDataModule(LightningDataModule):
         sources = {name: source for name, source in self.sources.items() if source is not None}
         if self.example is not None:
             sources = {name: Source(**fields) for name, fields in fetch_trees(self.cache_folder).items()} | sources
-        where = self.seed, self.cache_folder, self.max_bad_fraction
+        where = self.seed, self.cache_folder, self.max_bad_fraction, self.target
         splits = {name: Split.open(name, source, *where) for name, source in sources.items()}
         if self.pseudo_labels is not None or splits.keys() - {"unlabeled"}:  # else a checkpoint names the classes
             classes = class_source(splits).index.classes
@@ -218,7 +224,8 @@ class SelfTrainingDataModule(LightningDataModule):
         """
         labeled = self.split("labeled")
         if not labeled.label_counts()[labeled.rows].any():
-            raise DataError(f"data.labeled: none of {len(labeled)} images has a labelled object.")
+            thing = "pixel" if self.target == "masks" else "object"
+            raise DataError(f"data.labeled: none of {len(labeled)} images has a labelled {thing}.")
         names: list[StreamName] = ["labeled", "pseudo"] if self.has_pseudo_part else ["labeled"]
         sets = {name: self._training_set(name) for name in names}
         rank, world_size = place_of(self.trainer)
@@ -330,16 +337,16 @@ class SelfTrainingDataModule(LightningDataModule):
         shown = self.score_threshold, self.keep_empty_pseudo
         if Path(path).is_file():
             return open_results(path, self.sources["unlabeled"], labeled, *shown, self.cache_folder)
-        return open_pseudo_labels(path, labeled.classes, *shown)
+        return open_pseudo_labels(path, labeled.classes, *shown, self.target)
 
     def _training_set(self, name: StreamName) -> TrainingSet:
         split = self.split(name)
-        return TrainingSet(Stream(name, split.rows, self.seed), split.index, split.thresholds)
+        return TrainingSet(Stream(name, split.rows, self.seed), split.index, split.thresholds, self.target)
 
     def _evaluation_loader(self, name: str, groups: Sequence[NDArray[np.int64]]) -> BatchLoader[EvalBatch]:
         split = self.split(name)
         class_map = split.class_map(self.classes) if split.index.is_labeled else None
-        dataset = EvalDataset(split.index, self.image_size, class_map)
+        dataset = EvalDataset(EvaluationLabels(split.index, class_map, self.target), self.image_size)
         return self._keep(BatchLoader(dataset, RowSampler(groups, self.eval_batch_size), self.num_workers))
 
     def _keep(self, loader: BatchLoader[Any]) -> BatchLoader[Any]:

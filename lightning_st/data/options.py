@@ -34,6 +34,8 @@ def check_options(options: Mapping[str, Any]) -> None:
             raise ConfigError.expected(f"data.{name}", allowed, options[name])
     if options["example"] not in (None, *EXAMPLES):
         raise ConfigError.unknown_choice("data.example", str(options["example"]), EXAMPLES)
+    if options["target"] not in ("boxes", "masks"):
+        raise ConfigError.expected("data.target", "boxes or masks", options["target"])
     pseudo_count(options["batch_size"], options["pseudo_ratio"])
 
 

@@ -10,27 +10,32 @@ from lightning_st.data.source import Source
 from lightning_st.data.split import Split
 from lightning_st.errors import ConfigError, DataError, StageError
 from lightning_st.index import AnnotationIndex, ReaderOptions, build_index, read_store_manifest
-from lightning_st.types import ScoreThresholds
+from lightning_st.types import ScoreThresholds, TargetName
 
 _RESULTS_THRESHOLD = 0.5
 """The paper's (paper.md, section 1): results say nothing of how sure their detector has to be."""
 
 
 def open_pseudo_labels(
-    folder: Path | str, classes: Sequence[str], score_threshold: float | None = None, keep_empty: bool = False
+    folder: Path | str,
+    classes: Sequence[str],
+    score_threshold: float | None = None,
+    keep_empty: bool = False,
+    target: TargetName = "boxes",
 ) -> Split:
     """Open the store in ``folder`` and choose the images that a student is shown.
 
     Args:
         folder: Holds ``labels.index`` and ``manifest.json``; the stage ``pseudo_label`` leaves one.
         classes: Of the labelled images; the store must have the same.
-        score_threshold: Show boxes from this score (0-1) on, instead of the thresholds in the manifest.
+        score_threshold: Show boxes, or pixels, from this score (0-1) on, instead of the thresholds in the manifest.
         keep_empty: Also show images without any box that passes: as background, which a missed object makes wrong
             (paper.md, section 7).
+        target: What is learnt; the store must hold that.
 
     Raises:
         StageError: If the store is not complete, or no image is left.
-        DataError: If its classes differ from ``classes``.
+        DataError: If its classes differ from ``classes``, or it holds boxes for masks or masks for boxes.
     """
     folder = Path(folder)
     thresholds = ScoreThresholds.from_json(read_store_manifest(folder)["thresholds"])
@@ -40,9 +45,12 @@ def open_pseudo_labels(
             f"{folder}: the pseudo-labels have the classes {', '.join(index.classes)}; "
             f"data.labeled has {', '.join(classes)}. Make them with a teacher of these classes."
         )
+    holds: TargetName = "masks" if index.has_masks else "boxes"
+    if len(index.boxes) and holds != target:
+        raise DataError(f"{folder}: the pseudo-labels are {holds}, the model learns {target}.")
     if score_threshold is not None:
         thresholds = ScoreThresholds.uniform(len(classes), score_threshold)
-    return _choose_images(folder, index, thresholds, keep_empty)
+    return _choose_images(folder, index, thresholds, keep_empty, target)
 
 
 def open_results(
@@ -78,9 +86,11 @@ def open_results(
     return _choose_images(Path(path), index, ScoreThresholds.uniform(len(index.classes), threshold), keep_empty)
 
 
-def _choose_images(path: Path, index: AnnotationIndex, thresholds: ScoreThresholds, keep_empty: bool) -> Split:
+def _choose_images(
+    path: Path, index: AnnotationIndex, thresholds: ScoreThresholds, keep_empty: bool, target: TargetName = "boxes"
+) -> Split:
     """Return the images with a box that passes; all of them where those without are wanted too."""
-    whole = Split("pseudo", index, np.arange(len(index)), thresholds)
+    whole = Split("pseudo", index, np.arange(len(index)), thresholds, target)
     split = whole if keep_empty else replace(whole, rows=np.flatnonzero(whole.label_counts()))
     if not len(split):
         raise StageError(

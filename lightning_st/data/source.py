@@ -1,5 +1,6 @@
 """What a user names in a config: images, labels, a list, a fraction."""
 
+import builtins
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,8 +21,11 @@ class Source:
         list: Use these images only: a file with a name a line, or a COCO JSON (its annotations are not read). In a root
             also the name of one of its splits, such as "train".
         fraction: Use this part of the images, 0-1: a seeded subset that is part of the subset of every larger fraction.
+        masks: The folder of the masks of the images: index or palette PNGs with the images' names. Instead of
+            annotations, for a model that learns the class of every pixel; the root of a PASCAL VOC says it itself.
+        ignore_index: Values of masks that say nothing of a pixel, besides 255: a number, several, or "254,253".
         classes: A file of class names, a name a line or a JSON list: only these (voc, openimages), or those of the
-            class indices (yolo).
+            class indices (yolo, masks).
         hierarchy: The class hierarchy of Open Images: boxes count for the classes above theirs too.
         first_pixel: Of voc: 1 where pixels are counted from 1 and the last one is inside, 0 where the XML holds plain
             corners; if missing, 1 where the XML names PASCAL's database.
@@ -32,6 +36,8 @@ class Source:
     format: Literal["coco", "voc", "openimages", "yolo", "folder", "tar"] | None = None
     list: str | None = None
     fraction: float = 1.0
+    masks: str | None = None
+    ignore_index: int | builtins.list[int] | str | None = None
     classes: str | None = None
     hierarchy: str | None = None
     first_pixel: Literal[0, 1] | None = None
@@ -47,7 +53,20 @@ class Source:
             if path is not None and not Path(path).is_file():
                 raise ConfigError.expected(f"data.{name}.{key}", "a file that is there", path)
         classes, hierarchy = (path and Path(path).resolve() for path in (self.classes, self.hierarchy))
-        return ReaderOptions(classes or None, hierarchy or None, self.first_pixel)
+        return ReaderOptions(classes or None, hierarchy or None, self.first_pixel, self._ignored(name))
+
+    def _ignored(self, name: str) -> tuple[int, ...]:
+        """Return the values of masks that are ignored, in the order of their size."""
+        given = self.ignore_index
+        words = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int) else given or []
+        try:
+            values = sorted({int(word) for word in words})
+        except (TypeError, ValueError):
+            values = [-1]
+        if any(not 0 <= value < 2**16 for value in values):
+            allowed = "one or several values of a mask, from 0 to 65535, such as 254 or 254,253"
+            raise ConfigError.expected(f"data.{name}.ignore_index", allowed, given)
+        return tuple(values)
 
     @classmethod
     def read(cls, value: "Source | Mapping[str, Any] | None", name: str) -> "Source | None":

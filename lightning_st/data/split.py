@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lightning_st.data.source import Source
 from lightning_st.errors import ConfigError, DataError, TooManyBadError
 from lightning_st.index import AnnotationIndex, build_index, common_images, nested_subset, says_labels
-from lightning_st.types import BoxKind, ScoreThresholds
+from lightning_st.types import BoxKind, ScoreThresholds, TargetName
 
 _MOST_LABELS = 50
 """The last bin of the histogram of labels for each image: this many and more."""
@@ -26,13 +26,15 @@ class Split:
         name: "labeled", "unlabeled", "val", "test" or "pseudo".
         index: The images.
         rows: int64 [N], which of them belong to the set, ascending.
-        thresholds: Which boxes are shown, for pseudo-labels.
+        thresholds: Which boxes, or pixels, are shown, for pseudo-labels.
+        target: What is learnt of the images.
     """
 
     name: str
     index: AnnotationIndex
     rows: NDArray[np.int64]
     thresholds: ScoreThresholds | None = None
+    target: TargetName = "boxes"
 
     @classmethod
     def open(
@@ -42,6 +44,7 @@ class Split:
         seed: int = 0,
         cache_folder: str | Path | None = None,
         max_bad_fraction: float = 0.01,
+        target: TargetName = "boxes",
     ) -> "Split":
         """Open a source, its index built if the cache does not have it.
 
@@ -50,7 +53,8 @@ class Split:
             source: Where the images are.
             seed: Of the subset, where the source asks for a fraction.
             cache_folder: Where indexes are kept; in the user's cache folder where missing.
-            max_bad_fraction: Of the boxes that cannot be used, 0-1.
+            max_bad_fraction: Of the boxes, or masks, that cannot be used, 0-1.
+            target: Which labels are read.
 
         Raises:
             ConfigError: If labels are missing, or given for unlabelled images.
@@ -59,15 +63,11 @@ class Split:
         """
         assert source.images is not None
         is_labeled = name != "unlabeled"
-        if is_labeled and source.annotations is None and not says_labels(source.images, source.format):
-            raise ConfigError.expected(f"data.{name}.annotations", "the file of the labels", None)
-        if not is_labeled and source.annotations is not None:
-            allowed = "left out: an unlabelled image has none"
-            raise ConfigError.expected(f"data.{name}.annotations", allowed, source.annotations)
+        annotations, format_name = _labels_of(source, name, target)
         index = build_index(
             source.images,
-            source.annotations,
-            source.format,
+            annotations,
+            format_name,
             source.list,
             cache_folder,
             labeled=is_labeled,
@@ -79,8 +79,8 @@ class Split:
         bad, total = index.bad_box_count, index.box_count_read
         if is_too_many(bad, total, max_bad_fraction):
             lines = [line for problem in index.problems.values() for line in problem["examples"]]
-            raise TooManyBadError("boxes", lines, bad, total, max_bad_fraction)
-        return cls(name, index, rows)
+            raise TooManyBadError(target, lines, bad, total, max_bad_fraction)
+        return cls(name, index, rows, target=target)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -105,7 +105,8 @@ class Split:
         Returns:
             "images"; and where there can be labels "labels", "labels_by_class" (by name), "labels_per_image": how many
             images have 0, 1 ... 49, 50 and more labels, and "problems": see ``AnnotationIndex``. Crowd regions and
-            boxes in the ignore band are no labels.
+            boxes in the ignore band are no labels. Of masks a label is a class that an image shows, and there are
+            "pixels_by_class" (by name) besides.
         """
         if not self.index.is_labeled:
             return {"images": len(self)}
@@ -114,13 +115,18 @@ class Split:
         in_set[self.rows] = True
         counted = self._is_object() & np.repeat(in_set, np.diff(self.index.box_offsets))
         by_class = np.bincount(self.index.labels[counted], minlength=len(self.index.classes))
-        return {
+        statistics: dict[str, Any] = {
             "images": len(self),
             "labels": int(counts.sum()),
             "labels_by_class": dict(zip(self.index.classes, by_class.tolist(), strict=True)),
             "labels_per_image": np.bincount(counts.clip(max=_MOST_LABELS), minlength=_MOST_LABELS + 1).tolist(),
             "problems": self.index.problems,
         }
+        if self.target == "masks":
+            areas = self.index.areas[counted].astype(np.float64)  # float32 counts to 2**24 only
+            pixels = np.bincount(self.index.labels[counted], areas, minlength=len(self.index.classes))
+            statistics["pixels_by_class"] = dict(zip(self.index.classes, pixels.astype(int).tolist(), strict=True))
+        return statistics
 
     def class_map(self, classes: Sequence[str]) -> NDArray[np.int64] | None:
         """Return what each class of this set is among ``classes``, int64 [C]; None where both lists are the same.
@@ -145,6 +151,37 @@ class Split:
         if self.thresholds is not None:
             is_object &= self.thresholds.kinds(self.index.labels, self.index.scores) == BoxKind.OBJECT
         return is_object
+
+
+def _labels_of(source: Source, name: str, target: TargetName) -> tuple[str | None, str | None]:
+    """Return where the labels are, and their format; None each where that is for what lies there to say.
+
+    Raises:
+        ConfigError: If they are missing, or given where they have no place.
+    """
+    assert source.images is not None
+    keys = {f"data.{name}.annotations": source.annotations, f"data.{name}.masks": source.masks}
+    annotations_key, masks_key = keys
+    if name == "unlabeled":
+        for key, value in keys.items():
+            if value is not None:
+                raise ConfigError.expected(key, "left out: an unlabelled image has none", value)
+        return None, source.format
+    if target == "boxes":
+        if source.masks is not None:
+            advice = "A model of boxes is learnt; SemanticSegmenter learns masks."
+            raise ConfigError.expected(masks_key, "left out", source.masks, advice)
+        if source.annotations is None and not says_labels(source.images, source.format):
+            raise ConfigError.expected(annotations_key, "the file of the labels", None)
+        return source.annotations, source.format
+    if source.annotations is not None:
+        advice = f"Masks are learnt: {masks_key}. data.{name}.list chooses images, also by a COCO JSON."
+        raise ConfigError.expected(annotations_key, "left out", source.annotations, advice)
+    if source.format not in (None, "voc", "masks"):
+        raise ConfigError.expected(f"data.{name}.format", "left out, as masks are learnt", source.format)
+    if source.masks is None and not says_labels(source.images, "masks"):
+        raise ConfigError.expected(masks_key, "a folder of masks named as the images", None)
+    return source.masks, "masks"
 
 
 def is_too_many(bad: int, count: int, max_bad_fraction: float) -> bool:

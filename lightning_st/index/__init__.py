@@ -10,15 +10,18 @@ from lightning_st.index.export import export_coco
 from lightning_st.index.export_yolo import export_yolo
 from lightning_st.index.folder_classes import folder_classes
 from lightning_st.index.image_labels import VerifiedLabels, read_image_labels
+from lightning_st.index.masks import CONFIDENCE_STEPS, encode_mask, threshold_steps, to_hundredths
 from lightning_st.index.merge import merge_indexes
 from lightning_st.index.readers import READERS, ReaderOptions
 from lightning_st.index.recognise import says_labels
+from lightning_st.index.segments import segments_of
 from lightning_st.index.stores import read_store_manifest
 from lightning_st.index.subset import common_images, nested_subset
 from lightning_st.index.table import AnnotationIndex, Annotations, ImageRecord
 from lightning_st.index.writer import IndexWriter
 
 __all__ = [
+    "CONFIDENCE_STEPS",
     "READERS",
     "AnnotationIndex",
     "Annotations",
@@ -29,6 +32,7 @@ __all__ = [
     "build_index",
     "common_images",
     "default_cache_folder",
+    "encode_mask",
     "export_coco",
     "export_yolo",
     "folder_classes",
@@ -37,4 +41,7 @@ __all__ = [
     "read_image_labels",
     "read_store_manifest",
     "says_labels",
+    "segments_of",
+    "threshold_steps",
+    "to_hundredths",
 ]

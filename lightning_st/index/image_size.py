@@ -16,7 +16,7 @@ _MAY_TURN = 0xE1  # the JPEG marker of EXIF
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the JPEG markers that the size stands behind
 
 
-def read_image_size(path: Path | str, offset: int = 0, length: int = -1) -> tuple[int, int]:
+def read_image_size(path: Path | str, offset: int = 0, length: int = -1, upright: bool = True) -> tuple[int, int]:
     """Return (width, height) in pixels of an image as it is shown: turned upright where EXIF says so.
 
     The picture is not decoded.
@@ -25,6 +25,7 @@ def read_image_size(path: Path | str, offset: int = 0, length: int = -1) -> tupl
         path: The image, or the archive that holds it.
         offset: Of its first byte in the archive.
         length: Its bytes in the archive; -1 for a whole file.
+        upright: False for the image as it lies in the file, not turned.
 
     Raises:
         ImageError: If it cannot be opened, or is no image.
@@ -34,25 +35,25 @@ def read_image_size(path: Path | str, offset: int = 0, length: int = -1) -> tupl
             warnings.simplefilter("ignore")  # of a very large picture, or a damaged EXIF: neither is decoded here
             if length < 0:
                 with open(path, "rb") as file:
-                    return _plain_jpeg_size(file.read(_HEADER_BYTES)) or _upright_size(file)  # Pillow goes back
-            return _size_in_archive(path, offset, length)
+                    return _plain_jpeg_size(file.read(_HEADER_BYTES)) or _read_size(file, upright)  # Pillow goes back
+            return _size_in_archive(path, offset, length, upright)
     except OSError as error:  # Pillow's own for what is no image is one of these
         raise ImageError(path, error.strerror or "no image that can be read") from error
     except (SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(path, f"no image that can be read: {error}") from error
 
 
-def _size_in_archive(path: Path | str, offset: int, length: int) -> tuple[int, int]:
+def _size_in_archive(path: Path | str, offset: int, length: int, upright: bool) -> tuple[int, int]:
     """Read the first bytes of a member, and all of it only where the header is longer."""
     with open(path, "rb") as archive:
         archive.seek(offset)
         begin = archive.read(min(length, _HEADER_BYTES))
         try:
-            return _plain_jpeg_size(begin) or _upright_size(io.BytesIO(begin))
+            return _plain_jpeg_size(begin) or _read_size(io.BytesIO(begin), upright)
         except OSError:
             if len(begin) == length:
                 raise
-            return _upright_size(io.BytesIO(begin + archive.read(length - len(begin))))
+            return _read_size(io.BytesIO(begin + archive.read(length - len(begin))), upright)
 
 
 def _plain_jpeg_size(begin: bytes) -> tuple[int, int] | None:
@@ -66,10 +67,10 @@ def _plain_jpeg_size(begin: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _upright_size(file: IO[bytes]) -> tuple[int, int]:
+def _read_size(file: IO[bytes], upright: bool) -> tuple[int, int]:
     with Image.open(file) as image:
         width, height = image.size
         # PNG's own getexif() decodes the picture first; TIFFs are turned by Pillow already.
-        turns = "exif" in image.info and image.format != "TIFF"
+        turns = upright and "exif" in image.info and image.format != "TIFF"
         lies = turns and Image.Image.getexif(image).get(ExifTags.Base.Orientation) in _LYING
     return (height, width) if lies else (width, height)

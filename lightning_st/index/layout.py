@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from lightning_st.errors import IndexFileError
 
 MAGIC = b"LST-INDX"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ALIGNMENT = 64
 PREFIX = struct.Struct("<8sIIQ")
 
@@ -39,6 +39,7 @@ IMAGE_RECORD = np.dtype(
         ("offsets", "<i8"),  # of the first byte in the archive; 0 for a file
         ("lengths", "<i8"),  # bytes in the archive; -1 for a whole file
         ("box_offsets", "<i8"),  # into the columns of the boxes
+        ("mask_offsets", "<i8"),  # into `masks`
     ]
 )
 BOX_RECORD = np.dtype(
@@ -58,6 +59,7 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     **{name: IMAGE_RECORD[name] for name in IMAGE_RECORD.names or ()},
     **{name: BOX_RECORD[name] for name in BOX_RECORD.names or ()},
     "segmentations": BYTES,
+    "masks": BYTES,
 }
 PLACING = frozenset({"name_hashes", "containers", "offsets", "lengths"})
 """Columns that say where an image lies and not what is known of it: they do not enter into the fingerprint."""

@@ -29,7 +29,11 @@ class Verdict(IntEnum):
         return self.name.lower()
 
 
-BAD_BOX_KINDS = tuple(verdict.kind for verdict in Verdict if verdict > Verdict.CLIPPED)
+UNREADABLE_MASK = "unreadable_mask"
+"""Under which kind masks are counted that cannot be read; their images are left out."""
+
+BAD_BOX_KINDS = (*(verdict.kind for verdict in Verdict if verdict > Verdict.CLIPPED), UNREADABLE_MASK)
+"""What cannot be used, and costs no more than itself: a mask, like a box."""
 
 Problems = dict[str, dict[str, Any]]
 """A kind of problem to {"count": how many, "examples": the first ten, one line each}."""

@@ -8,6 +8,7 @@ from lightning_st.index.readers.sources import begins_json
 from lightning_st.index.roots import Root, find_root, find_root_of, yaml_root
 
 _KNOWN = ", ".join(name for name in READERS if name != "results")
+_SUFFIXES = (".xml", ".txt", ".csv", ".json")
 
 
 def recognise_sources(
@@ -107,9 +108,11 @@ def _recognise(images: Path, labels: Path | None, root: Root | None) -> str:
 
 def _look_into(folder: Path) -> tuple[str | None, str]:
     """Return the format of a folder of label files, and what was seen."""
-    counts = {suffix: sum(1 for _ in folder.rglob(f"[!.]*{suffix}")) for suffix in (".xml", ".txt", ".csv", ".json")}
+    counts = {suffix: sum(1 for _ in folder.rglob(f"[!.]*{suffix}")) for suffix in _SUFFIXES}
     seen = ", ".join(f"{count} {suffix}" for suffix, count in counts.items() if count) or "no label"
     is_voc, is_yolo = (counts[suffix] > 0 and counts[suffix] == sum(counts.values()) for suffix in (".xml", ".txt"))
+    if seen == "no label" and any(folder.rglob("[!.]*.png")):
+        seen = "only .png (masks go with data.*.masks)"
     return "voc" if is_voc else "yolo" if is_yolo else None, f"a folder with {seen} files"
 
 

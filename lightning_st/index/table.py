@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lightning_st.errors import IndexFileError
 from lightning_st.index.layout import COLUMNS, PLACING, column_said, map_file, rows_in_chunks, said_by
+from lightning_st.index.masks import decode_confidence, decode_mask
 from lightning_st.index.names import decode_name, encode_name, hash_name
 from lightning_st.index.problems import BAD_BOX_KINDS, Problems, count_bad_boxes
 
@@ -74,6 +75,8 @@ class AnnotationIndex:
         fingerprint: sha256 of what the index says, hexadecimal; says nothing of where the images lie.
         is_labeled: False for images without labels: then there are no classes and no boxes.
         has_scores: True where boxes came with scores.
+        has_masks: True where images have masks. Then a box stands for a segment: all pixels of one class in its image,
+            which `areas` counts; its score is the highest confidence among them.
         source: What it was built from: "format", and the paths that the format has.
         problems: What had to be left out or clipped: kind to {"count": int, "examples": [at most ten lines]}.
         image_ids: int64 [N].
@@ -101,6 +104,7 @@ class AnnotationIndex:
         self.fingerprint: str = header["fingerprint"]
         self.is_labeled: bool = header["is_labeled"]
         self.has_scores: bool = header["has_scores"]
+        self.has_masks: bool = len(columns["masks"]) > 0
         self.source: dict[str, Any] = header["source"]
         self.problems: Problems = header["problems"]
         self.image_ids: NDArray[np.int64] = columns["image_ids"]
@@ -206,6 +210,16 @@ class AnnotationIndex:
         text = self.segmentation_bytes(box)
         return json.loads(text) if text else None
 
+    def mask(self, row: int) -> NDArray[np.uint8] | None:
+        """Return the mask of the image of `row`, uint8 [H, W] at its size: class indices and 255; None without one."""
+        data = self._mask_bytes(row)
+        return decode_mask(data) if data else None
+
+    def confidence(self, row: int) -> NDArray[np.uint8] | None:
+        """Return how sure a teacher was of each pixel of a mask, uint8 [H, W] in hundredths; None for human labels."""
+        data = self._mask_bytes(row)
+        return decode_confidence(data) if data else None
+
     def find(self, names: Sequence[str]) -> NDArray[np.int64]:
         """Return the row of each name, int64 [len(names)]; -1 where the index does not have it.
 
@@ -240,6 +254,12 @@ class AnnotationIndex:
         """Raise IndexError for a row that is not there; a negative one would read another image's offsets."""
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of an index of {len(self)} images")
+
+    def _mask_bytes(self, row: int) -> bytes:
+        """Return the encoded mask of an image; empty where it has none."""
+        self._refuse_row(row)
+        start, end = self.columns["mask_offsets"][row : row + 2]
+        return self.columns["masks"][start:end].tobytes()
 
     def _name_bytes(self, row: int) -> bytes:
         """Return the encoded name of an image."""

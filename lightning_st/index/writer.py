@@ -31,7 +31,7 @@ from lightning_st.index.table import AnnotationIndex
 
 SPOOL_SIZE = 1 << 22  # bytes that a small index may take in memory before a temporary file does
 CHUNK_SIZE = 1 << 16  # records
-_PACK_IMAGE = struct.Struct("<qQiiqiqqq").pack  # IMAGE_RECORD; numpy takes ten times as long for one record
+_PACK_IMAGE = struct.Struct("<qQiiqiqqqq").pack  # IMAGE_RECORD; numpy takes ten times as long for one record
 
 
 class IndexWriter:
@@ -76,9 +76,9 @@ class IndexWriter:
         self._containers = {"": 0}
         self._image_count = self._box_count = 0
         self._has_scores = False
-        self._byte_counts = {"names": 0, "segmentations": 0}
-        self._images, self._boxes, names, segmentations = (self._open_spool() for _ in range(4))
-        self._bytes = {"names": names, "segmentations": segmentations}
+        self._bytes = {name: self._open_spool() for name in ("names", "segmentations", "masks")}
+        self._byte_counts = dict.fromkeys(self._bytes, 0)
+        self._images, self._boxes = self._open_spool(), self._open_spool()
         self.set_classes(classes, class_ids)
 
     def set_classes(self, classes: Sequence[str], class_ids: Sequence[int] | None = None) -> None:
@@ -101,6 +101,7 @@ class IndexWriter:
         path: str | Path | None = None,
         offset: int = 0,
         length: int = -1,
+        mask: bytes = b"",
         **boxes: Any,
     ) -> None:
         """Add one image.
@@ -114,6 +115,7 @@ class IndexWriter:
                 it the image lies in the root of `source`.
             offset: Of the image's first byte in an archive.
             length: Bytes of the image in an archive; -1 for a whole file.
+            mask: What `encode_mask` made of its mask; nothing where it has none.
             **boxes: What `pack_boxes` takes: boxes, labels, crowd, scores, areas, segmentations.
 
         Raises:
@@ -125,6 +127,7 @@ class IndexWriter:
         if boxes:
             self._add_boxes(name, **boxes)
         self._write("names", encoded)
+        self._write("masks", mask)
         self._images.write(
             _PACK_IMAGE(
                 self._byte_counts["names"],
@@ -136,6 +139,7 @@ class IndexWriter:
                 offset,
                 length,
                 self._box_count,
+                self._byte_counts["masks"],
             )
         )
         self._image_count += 1
@@ -239,6 +243,7 @@ class IndexWriter:
             records = gather_records(index, IMAGE_RECORD, rows)
             records["name_offsets"] += self._byte_counts["names"]
             records["box_offsets"] += self._box_count
+            records["mask_offsets"] += self._byte_counts["masks"]
             records["containers"] = np.array(numbers, np.int32)[records["containers"]]
             self._images.write(records.tobytes())
 

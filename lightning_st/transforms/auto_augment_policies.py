@@ -68,7 +68,7 @@ V3: tuple[SubPolicy, ...] = (
 AUTO_AUGMENT: dict[str, tuple[SubPolicy, ...]] = {"v0": V0, "v1": V1, "v2": V2, "v3": V3}
 """The versions of AutoAugment for detection; v0 is the one of its paper's results."""
 
-RAND_AUGMENT: tuple[str, ...] = (
+DETECTION_OPERATIONS = (
     "Equalize",
     "Solarize",
     "Color",
@@ -80,4 +80,27 @@ RAND_AUGMENT: tuple[str, ...] = (
     "ShearY_BBox",
     "Rotate_BBox",
 )
-"""The operations of RandAugment for detection, each as likely."""
+CLASSIFICATION_OPERATIONS = (
+    "AutoContrast",
+    "Equalize",
+    "Invert",
+    "Rotate",
+    "Posterize",
+    "Solarize",
+    "Color",
+    "Contrast",
+    "Brightness",
+    "Sharpness",
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+    "Cutout_40",
+    "SolarizeAdd",
+)
+
+RAND_AUGMENT: dict[str, tuple[str, ...]] = {
+    "detection": DETECTION_OPERATIONS,
+    "classification": CLASSIFICATION_OPERATIONS,
+}
+"""The operations of RandAugment, each as likely: for boxes, and for what has none (paper.md, 2.4)."""

@@ -41,6 +41,12 @@ def equalize(image: Image) -> Image:
     return _look_up(image, np.where(step > 0, (below + step // 2) // np.maximum(step, 1), LEVELS))
 
 
+def invert(image: Image) -> Image:
+    """Subtract every value from 255."""
+    inverted: Image = cv2.bitwise_not(image)
+    return inverted
+
+
 def posterize(image: Image, bits: float) -> Image:
     """Keep the highest ``bits`` (1-8) of every channel."""
     kept: Image = np.bitwise_and(image, np.uint8(256 - (1 << (8 - int(bits)))))

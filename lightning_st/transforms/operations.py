@@ -160,6 +160,13 @@ OPERATIONS: dict[str, Operation] = {
     "ShearY_Only_BBoxes": Operation(_SHEAR_Y, _times(0.3), is_signed=True, is_per_box=True),
     "TranslateX_Only_BBoxes": Operation(_TRANSLATE_X, _times(120), is_signed=True, is_per_box=True),
     "TranslateY_Only_BBoxes": Operation(_TRANSLATE_Y, _times(120), is_signed=True, is_per_box=True),
+    "Invert": Operation(_recolour(lambda image, _: colour.invert(image)), _nothing),
+    "Rotate": Operation(_ROTATE, _times(30), is_signed=True),  # these move masks; boxes move as well
+    "ShearX": Operation(_SHEAR_X, _times(0.3), is_signed=True),
+    "ShearY": Operation(_SHEAR_Y, _times(0.3), is_signed=True),
+    "TranslateX": Operation(_TRANSLATE_X, _times(100), is_signed=True),
+    "TranslateY": Operation(_TRANSLATE_Y, _times(100), is_signed=True),
+    "Cutout_40": Operation(cut_out, _steps(40)),
     "Flip_Only_BBoxes": Operation(flip_pixels, _nothing, is_per_box=True),
     "Equalize_Only_BBoxes": Operation(_EQUALIZE, _nothing, is_per_box=True),
     "Solarize_Only_BBoxes": Operation(_SOLARIZE, _steps(256), is_per_box=True),

@@ -16,7 +16,7 @@ from lightning_st.errors import ConfigError
 from lightning_st.transforms.auto_augment_policies import AUTO_AUGMENT, RAND_AUGMENT
 from lightning_st.transforms.geometry import Geometry, Size, apply_geometry, draw_geometry
 from lightning_st.transforms.operations import HIGHEST_LEVEL, DrawnOperation, apply_operation, draw_operation
-from lightning_st.types import Sample
+from lightning_st.types import Sample, TargetName
 
 SCALE_JITTER = {"none": (1.0, 1.0), "S1": (0.8, 1.2), "S2": (0.8, 1.2), "S3": (0.5, 2.0), "S4": (0.5, 2.0)}
 """The range of the scale jitter of each policy (paper.md, section 2)."""
@@ -26,7 +26,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "S1": ("scale_jitter", "flip_probability"),
     "S2": ("scale_jitter", "flip_probability", "auto_augment"),
     "S3": ("scale_jitter", "flip_probability", "auto_augment"),
-    "S4": ("scale_jitter", "flip_probability", "magnitude", "layers"),
+    "S4": ("scale_jitter", "flip_probability", "magnitude", "layers", "operations"),
 }
 """The names of the policies, each with the options of ``make_policy`` that it has."""
 
@@ -96,14 +96,17 @@ class RandAugment:
     Attributes:
         magnitude: The level, 0 to ``HIGHEST_LEVEL``.
         layers: How many operations.
+        operations: A key of ``RAND_AUGMENT``: the list that they are drawn from.
     """
 
     magnitude: float
     layers: int
+    operations: str = "detection"
 
     def draw(self, generator: np.random.Generator) -> tuple[DrawnOperation, ...]:
         """Return the operations in their order."""
-        names = [RAND_AUGMENT[generator.integers(len(RAND_AUGMENT))] for _ in range(self.layers)]
+        known = RAND_AUGMENT[self.operations]
+        names = [known[generator.integers(len(known))] for _ in range(self.layers)]
         drawn = [draw_operation(generator, name, self.magnitude) for name in names]
         return tuple(operation for operation in drawn if operation is not None)
 
@@ -162,13 +165,14 @@ class PaperPolicy:
         return apply_geometry(sample, drawn.geometry, (drawn.height, drawn.width), self.image_size)
 
 
-def make_policy(augment: Any, image_size: Size, **options: Any) -> Policy:
+def make_policy(augment: Any, image_size: Size, target: TargetName = "boxes", **options: Any) -> Policy:
     """Return a policy by its name, or one that wraps the user's own.
 
     Args:
         augment: "S1", "S2", "S3" or "S4" of the paper; "none" only fits the image into the output; or the user's own:
             an ``albumentations.Compose`` or a ``Policy``, to which none of the options below applies.
         image_size: (height, width) of the output in pixels.
+        target: What is learnt of the images: masks have other operations in S4.
         **options: Where the policy is to differ from the paper's; None leaves it as it is.
 
             - scale_jitter: The smallest and the largest scale; 1 is where the image just fits the output.
@@ -176,6 +180,8 @@ def make_policy(augment: Any, image_size: Size, **options: Any) -> Policy:
             - auto_augment: The version of AutoAugment in S2 and S3: "v0" (the default) to "v3".
             - magnitude: The level of RandAugment in S4, 0-10; the default is 10.
             - layers: The number of operations that RandAugment in S4 does one after the other; the default is 1.
+            - operations: The list of RandAugment in S4: "detection" (the default for boxes) or "classification" (for
+              masks).
 
     Raises:
         ConfigError: An unknown name, a value out of range, or an option that the policy does not have.
@@ -183,7 +189,7 @@ def make_policy(augment: Any, image_size: Size, **options: Any) -> Policy:
     Example:
         >>> policy = make_policy("S4", image_size=(640, 640), magnitude=5)
         >>> policy.scale_jitter, policy.augmentation
-        ((0.5, 2.0), RandAugment(magnitude=5, layers=1))
+        ((0.5, 2.0), RandAugment(magnitude=5, layers=1, operations='detection'))
     """
     if len(image_size) != 2 or min(image_size) < 1:
         raise ConfigError.expected("image_size", "(height, width) in pixels, both at least 1", image_size)
@@ -196,15 +202,16 @@ def make_policy(augment: Any, image_size: Size, **options: Any) -> Policy:
     _check_options(given, f"the policy {augment!r}", OPTIONS[augment])
     smallest, largest = given.get("scale_jitter", SCALE_JITTER[augment])
     flip_probability = given.get("flip_probability", 0.0 if augment == "none" else 0.5)
-    return PaperPolicy(image_size, (smallest, largest), flip_probability, _augmentation(augment, given))
+    return PaperPolicy(image_size, (smallest, largest), flip_probability, _augmentation(augment, target, given))
 
 
-def _augmentation(augment: str, given: Mapping[str, Any]) -> Augmentation | None:
+def _augmentation(augment: str, target: TargetName, given: Mapping[str, Any]) -> Augmentation | None:
     """Return what the policy does besides the geometry."""
     if augment in ("S2", "S3"):
         return AutoAugment(given.get("auto_augment", "v0"))
     if augment == "S4":
-        return RandAugment(given.get("magnitude", HIGHEST_LEVEL), given.get("layers", 1))
+        operations = given.get("operations", "classification" if target == "masks" else "detection")
+        return RandAugment(given.get("magnitude", HIGHEST_LEVEL), given.get("layers", 1), operations)
     return None
 
 
@@ -249,5 +256,6 @@ VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "auto_augment": ("v0, v1, v2 or v3", lambda value: isinstance(value, str) and value in AUTO_AUGMENT),
     "magnitude": (f"0 to {HIGHEST_LEVEL}", lambda value: _is_number(value) and 0 <= value <= HIGHEST_LEVEL),
     "layers": ("a whole number, at least 1", lambda value: isinstance(value, int) and value >= 1),
+    "operations": (" or ".join(RAND_AUGMENT), lambda value: isinstance(value, str) and value in RAND_AUGMENT),
 }
 """The options of ``make_policy``: which values are allowed, for the message, and whether one is."""

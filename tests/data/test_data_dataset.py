@@ -13,7 +13,7 @@ from data_makers import data_module, source, store
 from PIL import Image
 
 from lightning_st.data import SelfTrainingDataModule
-from lightning_st.data.dataset import ImageFile
+from lightning_st.data.image_file import ImageFile
 from lightning_st.data.sampling import Draw
 from lightning_st.errors import DataError, ImageError
 from lightning_st.index import AnnotationIndex, ImageRecord, IndexWriter, build_index

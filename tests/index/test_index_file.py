@@ -304,7 +304,7 @@ def test_a_cut_index_is_refused(tmp_path, keep):
     ("content", "message"),
     [
         (b'{"images": []}', "not an index of lightning_st"),
-        (b"LST-INDX" + b"\x07" + bytes(200), "schema version 7, this lightning_st reads version 1. Build it again"),
+        (b"LST-INDX" + b"\x07" + bytes(200), "schema version 7, this lightning_st reads version 2. Build it again"),
     ],
 )
 def test_a_foreign_file_is_refused(tmp_path, content, message):

@@ -13,6 +13,7 @@ from lightning_st.types import BoxKind
 COLOUR = {
     "AutoContrast",
     "Equalize",
+    "Invert",
     "Posterize",
     "Solarize",
     "SolarizeAdd",
@@ -21,7 +22,8 @@ COLOUR = {
     "Brightness",
     "Sharpness",
 }
-GEOMETRIC = {"Rotate_BBox", "TranslateX_BBox", "TranslateY_BBox", "ShearX_BBox", "ShearY_BBox"}
+MOVES = {"Rotate", "TranslateX", "TranslateY", "ShearX", "ShearY"}
+GEOMETRIC = MOVES | {f"{name}_BBox" for name in MOVES}
 IN_BOXES = {name for name in OPERATIONS if name.endswith("_Only_BBoxes")}
 BOXES = [[20, 30, 70, 80], [100, 10, 180.5, 60.25], [0, 90, 30, 150], [150, 100, 200, 150]]
 
@@ -34,6 +36,10 @@ BOXES = [[20, 30, 70, 80], [100, 10, 180.5, 60.25], [0, 90, 30, 150], [150, 100,
         ("ShearY_BBox", 0.3),
         ("TranslateX_BBox", 250),
         ("TranslateY_BBox", 250),
+        ("TranslateX", 100),
+        ("Rotate", 30),
+        ("ShearY", 0.3),
+        ("Cutout_40", 40),
         ("TranslateX_Only_BBoxes", 120),
         ("TranslateY_Only_BBoxes", 120),
         ("Rotate_Only_BBoxes", 30),
@@ -90,7 +96,7 @@ def test_an_operation_happens_with_its_probability():
 
 def test_every_policy_names_operations_that_there_are():
     named = {name for policy in AUTO_AUGMENT.values() for sub_policy in policy for name, _, _ in sub_policy}
-    assert named | set(RAND_AUGMENT) <= set(OPERATIONS)
+    assert named.union(*RAND_AUGMENT.values()) <= set(OPERATIONS)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -43,8 +43,16 @@ def test_v1_begins_with_v0():
     assert AUTO_AUGMENT["v1"][:5] == AUTO_AUGMENT["v0"]
 
 
-def test_rand_augment_has_ten_operations():
-    assert len(set(RAND_AUGMENT)) == len(RAND_AUGMENT) == 10
+@pytest.mark.parametrize(("target", "count"), [("detection", 10), ("classification", 16)])
+def test_rand_augment_has_so_many_operations(target, count):
+    assert len(set(RAND_AUGMENT[target])) == len(RAND_AUGMENT[target]) == count
+
+
+def test_masks_have_the_operations_of_classification_unless_others_are_asked_for():
+    assert make_policy("S4", (64, 64), "masks").augmentation.operations == "classification"
+    assert make_policy("S4", (64, 64), "masks", operations="detection").augmentation.operations == "detection"
+    with pytest.raises(ConfigError, match="Expected operations to be detection or classification, got 'all'"):
+        make_policy("S4", (64, 64), operations="all")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -147,7 +155,7 @@ def test_s4_draws_each_operation_alike_at_level_10():
     drawn = draws(make_policy("S4", image_size=(64, 64)), 5000)
     assert all(len(each.operations) == 1 for each in drawn)
     counts = Counter(each.operations[0].name for each in drawn)
-    assert set(counts) == set(RAND_AUGMENT)
+    assert set(counts) == set(RAND_AUGMENT["detection"])
     assert min(counts.values()) > 400
     assert {abs(o.argument) for each in drawn for o in each.operations if o.name == "Rotate_BBox"} == {30}
 

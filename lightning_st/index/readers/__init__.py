@@ -11,6 +11,7 @@ from os import PathLike
 
 from lightning_st.index.readers.coco import read_coco
 from lightning_st.index.readers.folder import read_folder
+from lightning_st.index.readers.masks import mask_files, read_masks
 from lightning_st.index.readers.openimages import read_openimages
 from lightning_st.index.readers.openimages_classes import find_descriptions
 from lightning_st.index.readers.options import ReaderOptions
@@ -59,17 +60,20 @@ READERS: dict[str, Reader] = {
     "voc": read_voc,
     "openimages": read_openimages,
     "yolo": read_yolo,
+    "masks": read_masks,
     "folder": read_folder,
     "tar": read_tar,
     "results": read_results,
 }
-"""Format name to reader: the values of `data.*.format`, and "results", which `data.pseudo_labels` reads."""
+"""Format name to reader: the values of `data.*.format`; "masks", which `data.*.masks` asks for; and "results", which
+`data.pseudo_labels` reads."""
 
 TRAITS: dict[str, Traits] = {
     "coco": Traits(lists_images=False),
     "voc": Traits(label_files=xml_files, options=("classes", "first_pixel")),
     "openimages": Traits(label_files=_openimages_files, options=("classes", "hierarchy")),
     "yolo": Traits(label_files=_yolo_files, options=("classes",)),
+    "masks": Traits(label_files=mask_files, options=("classes", "ignore_index")),
     "folder": Traits(is_labeled=False),
     "tar": Traits(is_labeled=False, lists_images=False),
     "results": Traits(lists_images=False, options=("categories",)),

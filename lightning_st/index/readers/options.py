@@ -14,16 +14,19 @@ class ReaderOptions:
 
     Attributes:
         classes: A file of class names, a name a line or a JSON list: these classes only, in this order (voc,
-            openimages); the names of the class indices (yolo). For openimages it may be a class-description CSV too.
+            openimages); the names of the class indices (yolo, masks). For openimages it may be a class-description CSV
+            too.
         hierarchy: Of openimages: its class hierarchy; boxes are also given to the classes above theirs.
         first_pixel: Of voc: 1 where pixels are counted from 1 and the last one is in the box, as PASCAL does; 0 where
             the XML holds plain corners, as labelImg and CVAT write. None: 1 if the XML names PASCAL's database.
+        ignore_index: Of masks: values of pixels that nothing is said of, besides 255.
         categories: Of results: (id, name) of each class.
     """
 
     classes: Path | None = None
     hierarchy: Path | None = None
     first_pixel: int | None = None
+    ignore_index: tuple[int, ...] = ()
     categories: tuple[tuple[int, str], ...] = ()
 
     def said(self) -> dict[str, Any]:

@@ -58,16 +58,16 @@ class ImagePlaces:
         member = self._members[position]
         return {"path": self._images, "offset": member.offset, "length": member.length}
 
-    def read_size(self, position: int) -> tuple[int, int]:
-        """Return (width, height) of an image in pixels, upright, from its header.
+    def read_size(self, position: int, upright: bool = True) -> tuple[int, int]:
+        """Return (width, height) of an image in pixels from its header, as it is shown or as it lies in the file.
 
         Raises:
             ImageError: If it cannot be read.
         """
         if self._members is None:
-            return read_image_size(f"{self._images}/{self.names[position]}")
+            return read_image_size(f"{self._images}/{self.names[position]}", upright=upright)
         member = self._members[position]
-        return read_image_size(self._images, member.offset, member.length)
+        return read_image_size(self._images, member.offset, member.length, upright)
 
 
 class StemTable:

@@ -6,26 +6,19 @@ can make of it: VOC's leaves difficult objects out of recall and their detection
 """
 
 import logging
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightning_st.errors import AnnotationError
-from lightning_st.index.problems import count_problem
 from lightning_st.index.readers.boxes import RawBoxes, add_image
 from lightning_st.index.readers.class_files import read_class_names
+from lightning_st.index.readers.pairs import MISSING, refuse_unlabeled, wanted_pairs
 from lightning_st.index.readers.places import ImagePlaces
 from lightning_st.index.readers.sources import Sources
 from lightning_st.index.readers.voc_xml import VocImage, read_names, read_xml
 from lightning_st.index.writer import IndexWriter
-
-MISSING = "missing_image"
-"""Under which kind `AnnotationIndex.problems` counts annotations whose image is not there."""
-
-_REPORT_EVERY = 1000  # files
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +40,13 @@ def read_voc(sources: Sources, writer: IndexWriter) -> None:
     first_pixel = _first_pixel(sources, paths[0])
     places = ImagePlaces(sources)
     is_added = np.zeros(len(places.names), bool)
-    for path, position in _wanted(sources, paths, places, writer):
+    for path, position in wanted_pairs(sources, paths, places, writer):
         image = read_xml(path)
         raw = _boxes_of(image, labels, first_pixel)
         describe = partial("{}: object[{}]".format, path.name)
         add_image(writer, places.names[position], image.size, raw, describe, places.place(position))
         is_added[position] = True
-    _refuse_without_xml(sources, places, is_added)
+    refuse_unlabeled(sources, places, is_added, "XML")
     if MISSING in writer.problems:
         logger.warning("%s: %d XML files have no image.", sources.label_path, writer.problems[MISSING]["count"])
 
@@ -90,33 +83,6 @@ def _first_pixel(sources: Sources, path: Path) -> int:
     meaning = "pixels counted from 1, the last one inside" if is_pascal else "plain corners"
     logger.info("%s: its database is %r: boxes are %s (first_pixel: %d).", path, database, meaning, is_pascal)
     return int(is_pascal)
-
-
-def _wanted(
-    sources: Sources, paths: list[Path], places: ImagePlaces, writer: IndexWriter
-) -> Iterator[tuple[Path, int]]:
-    """Yield each XML whose image is there and wanted, with the image's position."""
-    for number, path in enumerate(paths):
-        if number % _REPORT_EVERY == 0:
-            sources.advance(number, len(paths))
-        stem = path.relative_to(sources.label_path).with_suffix("").as_posix()
-        position = places.find(stem)
-        if position < 0:
-            if sources.list_file is None:
-                count_problem(writer.problems, MISSING, 1, [f"{path}: there is no image {stem!r} in {sources.images}"])
-        elif places.is_wanted[position]:
-            yield path, position
-
-
-def _refuse_without_xml(sources: Sources, places: ImagePlaces, is_added: NDArray[np.bool_]) -> None:
-    """Raise AnnotationError where no image has an XML, or one of the list has none."""
-    missing = np.flatnonzero(places.is_wanted & ~is_added)
-    if sources.list_file is not None and len(missing):
-        problem = f"{len(missing)} images of the list have no XML in {sources.label_path}"
-        raise AnnotationError(sources.list_file, f"{problem}, such as {places.names[missing[0]]!r}")
-    if not is_added.any():
-        advice = "An image and its XML have the same name but for the extension."
-        raise AnnotationError(sources.label_path, f"no XML has an image in {sources.images}", advice=advice)
 
 
 def _boxes_of(image: VocImage, labels: dict[str, int], first_pixel: int) -> RawBoxes:

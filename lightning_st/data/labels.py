@@ -1,0 +1,106 @@
+"""What an index says of one image, as a batch of training or of evaluation holds it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lightning_st.data.image_file import ImageFile
+from lightning_st.data.sampling import Stream
+from lightning_st.index import AnnotationIndex, threshold_steps
+from lightning_st.types import IGNORE_INDEX, BoxKind, Sample, ScoreThresholds, TargetName
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """The images of one stream, with their labels.
+
+    Attributes:
+        stream: In which order they come.
+        index: Where they are.
+        thresholds: Which of their labels are shown, where these are pseudo-labels; None for human labels.
+        target: What is learnt of them.
+    """
+
+    stream: Stream
+    index: AnnotationIndex
+    thresholds: ScoreThresholds | None = None
+    target: TargetName = "boxes"
+
+    def sample(self, row: int, file: ImageFile, reduction: int) -> Sample:
+        """Return an image, decoded up to ``reduction`` times smaller, with its labels in pixels of it."""
+        image = file.decode(reduction)
+        if self.target == "masks":
+            nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.uint8)
+            return Sample(image, *nothing, mask=file.mask_in(image, self.mask_of(row, file.size), reduction))
+        boxes, labels, kinds = self.labels_of(row)
+        return Sample(image, file.boxes_in(image, boxes, reduction), labels, kinds)
+
+    def labels_of(self, row: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8]]:
+        """Return the boxes (float32 [N, 4], pixels of the original image), labels (int64 [N]) and kinds (uint8 [N])."""
+        found = self.index.annotations(row)
+        kinds = np.where(found.crowd, BoxKind.CROWD, BoxKind.OBJECT).astype(np.uint8)
+        if self.thresholds is None:
+            return found.boxes, found.labels.astype(np.int64), kinds
+        kinds = self.thresholds.kinds(found.labels, found.scores)
+        shown = kinds != BoxKind.PADDING
+        return found.boxes[shown], found.labels[shown].astype(np.int64), kinds[shown]
+
+    def mask_of(self, row: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return the mask, uint8 of ``size`` (height, width); pixels below the threshold of their class are ignored."""
+        mask = self.index.mask(row)
+        if mask is None:
+            return np.full(size, IGNORE_INDEX, np.uint8)
+        confidence = self.index.confidence(row)
+        if self.thresholds is None or confidence is None:
+            return mask
+        needed = np.full(IGNORE_INDEX + 1, IGNORE_INDEX, np.uint8)
+        needed[: len(self.thresholds.keep)] = threshold_steps(self.thresholds.keep)
+        shown: NDArray[np.uint8] = np.where(confidence >= needed[mask], mask, IGNORE_INDEX).astype(np.uint8)
+        return shown
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationLabels:
+    """The labels of an index as targets of evaluation.
+
+    Attributes:
+        index: The labels.
+        class_map: int64 [C], what each class of the index is among those of the model; None for the same.
+        target: What is judged.
+    """
+
+    index: AnnotationIndex
+    class_map: NDArray[np.int64] | None = None
+    target: TargetName = "boxes"
+
+    def of(self, row: int) -> Any:
+        """Return the ``Target`` or ``MaskTarget`` of an image; empty, without a look, where there can be none."""
+        is_known = row >= 0 and self.index.is_labeled
+        if self.target == "masks":
+            mask = self.index.mask(row) if is_known else None
+            return {"mask": torch.zeros(0, 0, dtype=torch.uint8) if mask is None else self._mapped(mask)}
+        if not is_known:
+            return {
+                "boxes": torch.zeros(0, 4),
+                "labels": torch.zeros(0, dtype=torch.int64),
+                "crowd": torch.zeros(0, dtype=torch.bool),
+                "areas": torch.zeros(0),
+            }
+        found = self.index.annotations(row)
+        labels = found.labels.astype(np.int64)
+        return {
+            "boxes": torch.from_numpy(found.boxes.copy()),
+            "labels": torch.from_numpy(labels if self.class_map is None else self.class_map[labels]),
+            "crowd": torch.from_numpy(found.crowd.copy()),
+            "areas": torch.from_numpy(found.areas.copy()),
+        }
+
+    def _mapped(self, mask: NDArray[np.uint8]) -> torch.Tensor:
+        if self.class_map is None:
+            return torch.from_numpy(mask.copy())
+        table = np.full(IGNORE_INDEX + 1, IGNORE_INDEX, np.uint8)
+        table[: len(self.class_map)] = self.class_map
+        return torch.from_numpy(table[mask])
