@@ -18,6 +18,7 @@ from lightning_st.cli.vocabulary import lightning_vocabulary
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError, LightningSTError
 from lightning_st.modules import TaskModule, read_checkpoint
+from lightning_st.stages.building import import_name
 from lightning_st.stages.trainers import refusals_of_the_trainer
 
 _SHARED_KEYS = ("seed_everything", "trainer", "data", "model")
@@ -88,9 +89,16 @@ class SelfTrainingCLI(LightningCLI):
         parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
-        """Refuse a checkpoint that cannot be read before anything else is done, and an evaluation without one."""
+        """Refuse a checkpoint that cannot be read before anything else is done, and an evaluation without one.
+
+        What is learnt of the images, boxes or masks, the task's class says.
+        """
         command = self.subcommand
-        path = self.config[command].ckpt_path
+        config = self.config[command]
+        task = config.get("model.init_args.task.class_path")
+        if config.data.target is None and task is not None:
+            config.data.target = getattr(import_name(task), "target", None)
+        path = config.ckpt_path
         if path is None and command != "fit":
             raise ConfigError(
                 f"{command} needs --ckpt_path FILE, a checkpoint of fit or self_train: else the weights are random."

@@ -52,6 +52,7 @@ class TaskModule(LightningModule):
         evaluation: The numbers of the last evaluation, by name, equal on all ranks.
         weights_kind: Which weights a checkpoint holds, and which are evaluated: "ema" or "raw".
         flip_when_predicting: Average predictions with those on the mirrored images, for pseudo-labels.
+        scales_when_predicting: Join predictions on the images at these sizes, likewise.
     """
 
     task: Task
@@ -69,6 +70,8 @@ class TaskModule(LightningModule):
         warmup_lr: float | None = None,
         milestones: Sequence[float] = (0.94, 0.98),
         step_gamma: float = 0.1,
+        eval_flip: bool = False,
+        eval_scales: Sequence[float] = (1.0,),
     ) -> None:
         """Make the task and keep the settings of its optimisation.
 
@@ -85,6 +88,8 @@ class TaskModule(LightningModule):
             warmup_lr: Learning rate of the first step; None for 0.0067, or a tenth of ``lr`` where that is less.
             milestones: Fractions (0-1) of the run at which schedule "step" drops.
             step_gamma: Factor of each drop.
+            eval_flip: Evaluate with predictions that are averaged with those on the mirrored images.
+            eval_scales: Evaluate with predictions on the images at each of these sizes; 1 is that of the batches.
 
         Raises:
             ConfigError: If there are no classes, ``task`` makes something that is no task, or a value is out of range.
@@ -104,6 +109,7 @@ class TaskModule(LightningModule):
         self.warmup_lr = min(PAPER_WARMUP_LR, self.lr / 10) if warmup_lr is None else warmup_lr
         self.milestones = tuple(milestones)
         self.step_gamma = step_gamma
+        self.eval_flip, self.eval_scales = eval_flip, tuple(eval_scales)
         self.make_schedule(total_steps=1)  # refuses wrong values now, not when the data are read
 
         self.task = _make_task(task, self.classes)
@@ -111,6 +117,7 @@ class TaskModule(LightningModule):
         self.evaluation: dict[str, float] = {}
         self.weights_kind = "raw"
         self.flip_when_predicting = False
+        self.scales_when_predicting: Sequence[float] = (1.0,)
         self._spec = _task_spec(task, self.task)
         self._metric: Metric | None = None
         self._finite_check: FiniteCheck | None = None
@@ -207,7 +214,7 @@ class TaskModule(LightningModule):
 
     def predict_step(self, batch: EvalBatch, batch_idx: int) -> list[Any]:
         """Return a prediction for each image, in pixels of the original image; None where it is unreadable."""
-        predictions = self._predict(batch, self.flip_when_predicting)
+        predictions = self._predict(batch, self.flip_when_predicting, self.scales_when_predicting)
         return [None if row < 0 else found for row, found in zip(batch["rows"].tolist(), predictions, strict=True)]
 
     # Checkpoints
@@ -242,7 +249,7 @@ class TaskModule(LightningModule):
 
     def _judge(self, batch: EvalBatch) -> None:
         assert self._metric is not None
-        predictions = self._predict(batch, flip=False)
+        predictions = self._predict(batch, self.eval_flip, self.eval_scales)
         rows = batch["rows"].tolist()
         readable = [i for i, row in enumerate(rows) if row >= 0]
         targets = batch["targets"]
@@ -250,8 +257,10 @@ class TaskModule(LightningModule):
             [rows[i] for i in readable], [predictions[i] for i in readable], [targets[i] for i in readable]
         )
 
-    def _predict(self, batch: EvalBatch, flip: bool) -> list[Any]:
-        predictions = self.task.predict(batch["images"], flip=flip)
+    def _predict(self, batch: EvalBatch, flip: bool, scales: Sequence[float]) -> list[Any]:
+        # A task of the user's own need not know of scales.
+        more = {} if tuple(scales) == (1.0,) else {"scales": tuple(scales)}
+        predictions = self.task.predict(batch["images"], flip=flip, **more)
         return self.task.restore(predictions, batch["scales"], batch["sizes"])
 
     def _conclude(self, split: str) -> None:

@@ -9,8 +9,9 @@ from lightning_st.selftrain.matching import (
     match_image,
     precision_recall_by_threshold,
 )
+from lightning_st.selftrain.pixel_matching import match_pixels
 from lightning_st.selftrain.store import PseudoLabels
-from lightning_st.selftrain.writer import LABELS_FILE, ImageLabels, PseudoLabelWriter, job_fingerprint
+from lightning_st.selftrain.writer import LABELS_FILE, ImageLabels, MaskLabels, PseudoLabelWriter, job_fingerprint
 
 __all__ = [
     "LABELS_FILE",
@@ -19,6 +20,7 @@ __all__ = [
     "HardThreshold",
     "ImageLabels",
     "LossBalance",
+    "MaskLabels",
     "Matched",
     "PseudoLabelWriter",
     "PseudoLabels",
@@ -27,5 +29,6 @@ __all__ = [
     "joint_loss",
     "match_detections",
     "match_image",
+    "match_pixels",
     "precision_recall_by_threshold",
 ]

@@ -1,4 +1,4 @@
-"""Confidence rules: which of a teacher's boxes a student may learn from.
+"""Confidence rules: which of a teacher's boxes, or pixels, a student may learn from.
 
 A rule is called with what the teacher's predictions on val were worth, and answers with thresholds for each class:
 
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightning_st.errors import ConfigError
 from lightning_st.selftrain.matching import Matched
@@ -73,7 +72,8 @@ class CalibratedThresholds:
         precision: Wanted share of right boxes, above 0 and at most 1. What made small runs gain (small_recipe.md):
             0.85.
         ignore_from: Boxes with a lower score are dropped, above 0 and at most 1; 1 for no ignore band.
-        min_count: Boxes of a class on val that a threshold must rest on, so that one lucky box does not decide.
+        min_count: Boxes, or pixels, of a class on val that a threshold must rest on, so that one lucky box does not
+            decide.
     """
 
     precision: float = 0.85
@@ -105,19 +105,19 @@ class CalibratedThresholds:
             )
         keep = np.full(class_count, NEVER, np.float32)
         for label in range(class_count):
-            rows = matched.labels == label
-            keep[label] = self._lowest_score(matched.scores[rows], matched.is_correct[rows])
+            keep[label] = self._lowest_score(matched.rows_of(label))
         return ScoreThresholds(keep, np.minimum(np.float32(self.ignore_from), keep))
 
-    def _lowest_score(self, scores: NDArray[np.float32], is_correct: NDArray[np.bool_]) -> float:
-        """Return the lowest score at which the precision of all boxes from there up is reached, or ``NEVER``."""
-        order = np.argsort(-scores, kind="stable")
-        ranked = scores[order].astype(np.float64)
-        count = np.arange(1, len(ranked) + 1)
-        # A threshold lets all boxes of one score in together: only the last of equal scores is a place to cut.
+    def _lowest_score(self, found: Matched) -> float:
+        """Return the lowest score at which the precision of all of a class from there up is reached, or ``NEVER``."""
+        assert found.counts is not None
+        order = np.argsort(-found.scores, kind="stable")
+        ranked, counts = found.scores[order].astype(np.float64), found.counts[order]
+        total = np.cumsum(counts)
+        # A threshold lets all of one score in together: only the last of equal scores is a place to cut.
         is_last = np.append(ranked[1:] < ranked[:-1], True)[: len(ranked)]
-        reached = np.cumsum(is_correct[order]) >= self.precision * count
-        cuts = np.flatnonzero(reached & is_last & (count >= self.min_count))
+        reached = np.cumsum(counts * found.is_correct[order]) >= self.precision * total
+        cuts = np.flatnonzero(reached & is_last & (total >= self.min_count))
         if len(cuts) == 0:
             return NEVER
         return float(ranked[cuts[-1]])

@@ -17,19 +17,27 @@ CROWD_OVERLAP = 0.5
 
 @dataclass(frozen=True)
 class Matched:
-    """The boxes of a set of images, without those that a crowd region makes undecidable.
+    """The boxes of a set of images, without those that a crowd region makes undecidable; or its pixels.
 
     Attributes:
         labels: int64 [N], class indices.
         scores: float32 [N], 0-1.
-        is_correct: bool [N], whether a labelled object of that class lies there.
-        truth_counts: int64 [C], how many objects of each class are labelled.
+        is_correct: bool [N], whether a labelled object of that class lies there, or the pixel is labelled so.
+        truth_counts: int64 [C], how many objects, or pixels, of each class are labelled.
+        counts: int64 [N], how many pixels a row stands for; None for boxes, where it is one each.
     """
 
     labels: NDArray[np.int64]
     scores: NDArray[np.float32]
     is_correct: NDArray[np.bool_]
     truth_counts: NDArray[np.int64]
+    counts: NDArray[np.int64] | None = None
+
+    def rows_of(self, label: int) -> "Matched":
+        """Return the rows of one class, with their counts."""
+        rows = self.labels == label
+        counts = np.ones(len(rows), np.int64) if self.counts is None else self.counts
+        return Matched(self.labels[rows], self.scores[rows], self.is_correct[rows], self.truth_counts, counts[rows])
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class Reliability:
 
     Attributes:
         thresholds: float32 [C, T], scores.
-        counts: int64 [C, T], boxes with at least that score.
+        counts: int64 [C, T], boxes, or pixels, with at least that score.
         precision: float64 [C, T], share of them that is right; NaN where there is none.
         recall: float64 [C, T], share of the labelled objects that they find; NaN where none is labelled.
     """
@@ -65,14 +73,10 @@ def match_detections(predictions: AnnotationIndex, truths: AnnotationIndex) -> M
     Raises:
         StageError: If ``truths`` has a class that ``predictions`` lacks, or the other way round an image.
     """
-    class_map = _class_map(truths, predictions)
-    truth_rows = truths.find(list(predictions.iterate_names()))
-    if (truth_rows < 0).any():
-        name = predictions.name(int(np.flatnonzero(truth_rows < 0)[0]))
-        raise StageError(f"{name}: predicted, but not among the labelled images. Predict on the val images.")
+    class_map, pairs = paired_rows(predictions, truths)
     labels, scores, correct = [], [], []
     truth_counts = np.zeros(len(predictions.classes), np.int64)
-    for row, truth_row in enumerate(truth_rows.tolist()):
+    for row, truth_row in pairs:
         found, truth = predictions.annotations(row), truths.annotations(truth_row)
         truth = replace(truth, labels=class_map[truth.labels])
         is_correct, is_undecided = match_image(found, truth)
@@ -86,6 +90,22 @@ def match_detections(predictions: AnnotationIndex, truths: AnnotationIndex) -> M
         np.concatenate([np.zeros(0, np.bool_), *correct]),
         truth_counts,
     )
+
+
+def paired_rows(
+    predictions: AnnotationIndex, truths: AnnotationIndex
+) -> tuple[NDArray[np.int32], list[tuple[int, int]]]:
+    """Return what each class of ``truths`` is among those of ``predictions``, and the rows of each image in both.
+
+    Raises:
+        StageError: If ``truths`` has a class that ``predictions`` lacks, or the other way round an image.
+    """
+    class_map = _class_map(truths, predictions)
+    truth_rows = truths.find(list(predictions.iterate_names()))
+    if (truth_rows < 0).any():
+        name = predictions.name(int(np.flatnonzero(truth_rows < 0)[0]))
+        raise StageError(f"{name}: predicted, but not among the labelled images. Predict on the val images.")
+    return class_map, list(enumerate(truth_rows.tolist()))
 
 
 def match_image(found: Annotations, truth: Annotations) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -112,16 +132,17 @@ def match_image(found: Annotations, truth: Annotations) -> tuple[NDArray[np.bool
 
 
 def precision_recall_by_threshold(matched: Matched, thresholds: ArrayLike) -> Reliability:
-    """Return precision and recall of every class for the boxes from each of ``thresholds`` (0-1, [T] or [C, T]) up."""
+    """Return precision and recall of every class for what is found from ``thresholds`` (0-1, [T] or [C, T]) up."""
     given = np.asarray(thresholds, np.float32)
     by_class = np.broadcast_to(given, (len(matched.truth_counts), given.shape[-1]))
     shape = by_class.shape
     counts, correct = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     for label in range(shape[0]):
-        rows = matched.labels == label
-        reached = matched.scores[rows][:, None] >= by_class[label][None, :]
-        counts[label] = reached.sum(axis=0)
-        correct[label] = (reached & matched.is_correct[rows][:, None]).sum(axis=0)
+        found = matched.rows_of(label)
+        assert found.counts is not None
+        reached = found.scores[:, None] >= by_class[label][None, :]
+        counts[label] = found.counts @ reached
+        correct[label] = (found.counts * found.is_correct) @ reached
     truths = np.broadcast_to(matched.truth_counts[:, None], shape)
     precision = np.divide(correct, counts, out=np.full(shape, np.nan), where=counts > 0)
     recall = np.divide(correct, truths, out=np.full(shape, np.nan), where=truths > 0)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_st.index import AnnotationIndex, read_store_manifest
-from lightning_st.selftrain.writer import LABELS_FILE
+from lightning_st.index import CONFIDENCE_STEPS, AnnotationIndex, read_store_manifest, threshold_steps
+from lightning_st.selftrain.writer import LABELS_FILE, PIXELS
 from lightning_st.types import BoxKind, ScoreThresholds
 
 SCORE_BINS = 20
@@ -23,8 +23,8 @@ _IMAGES_AT_ONCE = 1 << 16
 class PseudoLabels:
     """A store that ``PseudoLabelWriter`` and the stage ``pseudo_label`` left.
 
-    It holds every box that the teacher found, down to its score floor. Thresholds are applied when it is read, so
-    another threshold needs no other labelling.
+    It holds every box that the teacher found, down to its score floor, or masks with the confidence of every pixel.
+    Thresholds are applied when it is read, so another threshold needs no other labelling.
 
     Attributes:
         index: The boxes, with scores.
@@ -80,7 +80,9 @@ class PseudoLabels:
             Plain values: "images"; "images_with_labels"; "labels" (boxes kept as objects); "unsure" (boxes in the
             ignore band); "mean_score" of the labels, NaN where there is none; "labels_by_class", by name;
             "labels_per_image", a histogram of 0, 1 ... 49, 50 and more; "score_histogram" of all boxes,
-            20 bins from 0 to 1.
+            20 bins from 0 to 1. In a store of masks a label is a class of which an image shows at least a pixel;
+            "mean_score" and "score_histogram" are of pixels; "pixels" are all of them, "pixels_by_class" those that
+            are shown.
         """
         index = self.index
         unsure, score_sum = 0, 0.0
@@ -95,7 +97,7 @@ class PseudoLabels:
             histogram += np.histogram(scores, SCORE_BINS, (0, 1))[0]
         counts = self.label_counts(thresholds)
         total = int(counts.sum())
-        return {
+        statistics: dict[str, Any] = {
             "images": len(index),
             "images_with_labels": int((counts > 0).sum()),
             "labels": total,
@@ -104,6 +106,23 @@ class PseudoLabels:
             "labels_by_class": dict(zip(index.classes, by_class.tolist(), strict=True)),
             "labels_per_image": np.bincount(counts.clip(max=MOST_LABELS), minlength=MOST_LABELS + 1).tolist(),
             "score_histogram": histogram.tolist(),
+        }
+        return statistics | self._pixel_statistics(self.thresholds if thresholds is None else thresholds)
+
+    def _pixel_statistics(self, thresholds: ScoreThresholds) -> dict[str, Any]:
+        """Return what ``statistics`` says of pixels; nothing where the store holds none."""
+        if PIXELS not in self.index.source:
+            return {}
+        pixels = np.array(self.index.source[PIXELS], np.int64)
+        steps = np.arange(pixels.shape[1])
+        shown = pixels * (steps >= threshold_steps(thresholds.keep)[:, None])
+        total = int(shown.sum())
+        bins = np.minimum(steps * SCORE_BINS // CONFIDENCE_STEPS, SCORE_BINS - 1)
+        return {
+            "pixels": int(pixels.sum()),
+            "pixels_by_class": dict(zip(self.index.classes, shown.sum(axis=1).tolist(), strict=True)),
+            "mean_score": float((shown @ steps).sum()) / (total * CONFIDENCE_STEPS) if total else float("nan"),
+            "score_histogram": np.bincount(bins, pixels.sum(axis=0), SCORE_BINS).astype(int).tolist(),
         }
 
     def _parts(

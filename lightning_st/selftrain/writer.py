@@ -20,9 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_st.errors import ConfigError, IndexFileError, StageError
-from lightning_st.index import AnnotationIndex, IndexWriter, merge_indexes
+from lightning_st.index import (
+    AnnotationIndex,
+    IndexWriter,
+    encode_mask,
+    merge_indexes,
+    segments_of,
+    to_hundredths,
+)
+from lightning_st.selftrain.pixel_matching import pixel_histogram
 
 LABELS_FILE = "labels.index"
+PIXELS = "pixels"
+"""What ``AnnotationIndex.source`` calls the pixels of each class at each confidence, in a store of masks."""
+
 UNREADABLE = "unreadable_image"
 """Under which kind ``AnnotationIndex.problems`` counts the images that have no labels because they cannot be read."""
 
@@ -46,6 +57,43 @@ class ImageLabels:
     boxes: NDArray[np.float32]
     labels: NDArray[Any]
     scores: NDArray[np.float32]
+
+    def added(self) -> dict[str, Any]:
+        """Return what ``IndexWriter.add`` takes besides where the image lies."""
+        return {"boxes": self.boxes, "labels": self.labels, "scores": self.scores}
+
+
+@dataclass(frozen=True, slots=True)
+class MaskLabels:
+    """What the teacher believes of every pixel of one image, compressed: a shard of bare masks would fill the memory.
+
+    Attributes:
+        row: The image's row in the index of unlabelled images.
+        width: Of the original image, pixels.
+        height: Likewise.
+        mask: What ``index.encode_mask`` made of the mask and its confidence.
+        segments: What ``index.segments_of`` says of them.
+        pixels: int64 [C, 101], see ``pixel_histogram``.
+    """
+
+    row: int
+    width: int
+    height: int
+    mask: bytes
+    segments: Mapping[str, Any]
+    pixels: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, row: int, mask: NDArray[np.uint8], confidence: NDArray[np.floating], class_count: int) -> "MaskLabels":
+        """Compress what a teacher believes: uint8 [H, W] class indices, and probabilities [H, W], 0-1."""
+        steps = to_hundredths(confidence)
+        pixels = pixel_histogram(mask, steps, class_count)
+        encoded = encode_mask(mask, steps)
+        return cls(row, mask.shape[1], mask.shape[0], encoded, segments_of(mask, steps), pixels)
+
+    def added(self) -> dict[str, Any]:
+        """Return what ``IndexWriter.add`` takes besides where the image lies."""
+        return {"mask": self.mask, **self.segments}
 
 
 def job_fingerprint(**inputs: Any) -> str:
@@ -115,7 +163,9 @@ class PseudoLabelWriter:
         own = range(rank, self.shard_count, world_size)
         return [number for number in own if not self._belongs(self._shard_path(number))]
 
-    def write_shard(self, number: int, found: Iterable[ImageLabels], unreadable: Sequence[str] = ()) -> None:
+    def write_shard(
+        self, number: int, found: Iterable[ImageLabels | MaskLabels], unreadable: Sequence[str] = ()
+    ) -> None:
         """Write one shard; it appears when all of it is on the disk.
 
         Args:
@@ -123,7 +173,9 @@ class PseudoLabelWriter:
             found: The labels of its images; an image that cannot be read is left out.
             unreadable: One line for each image that was left out.
         """
-        with IndexWriter(self._shard_path(number), self._classes, self._class_ids, self._source) as writer:
+        found = list(found)
+        source = self._source | _pixels_said([labels.pixels for labels in found if isinstance(labels, MaskLabels)])
+        with IndexWriter(self._shard_path(number), self._classes, self._class_ids, source) as writer:
             for labels in found:
                 image = self._images.image(labels.row)
                 writer.add(
@@ -134,9 +186,7 @@ class PseudoLabelWriter:
                     path=image.path,
                     offset=image.offset,
                     length=image.length,
-                    boxes=labels.boxes,
-                    labels=labels.labels,
-                    scores=labels.scores,
+                    **labels.added(),
                 )
             if unreadable:
                 writer.problems[UNREADABLE] = {"count": len(unreadable), "examples": list(unreadable[:10])}
@@ -154,7 +204,9 @@ class PseudoLabelWriter:
             raise StageError(f"{self.folder}: {len(missing)} of {self.shard_count} shards are missing: {missing[:10]}.")
         labels = self.folder / LABELS_FILE
         if not self._belongs(labels):
-            merge_indexes([self._shard_path(number) for number in range(self.shard_count)], labels)
+            shards = [self._shard_path(number) for number in range(self.shard_count)]
+            pixels = [np.array(source[PIXELS]) for source in map(_source_of, shards) if PIXELS in source]
+            merge_indexes(shards, labels, self._source | _pixels_said(pixels))
         shutil.rmtree(self.folder / "shards", ignore_errors=True)
         return AnnotationIndex.open(labels)
 
@@ -164,7 +216,15 @@ class PseudoLabelWriter:
     def _belongs(self, path: Path) -> bool:
         """Say whether ``path`` is a finished file of this job."""
         try:
-            source: Mapping[str, Any] = AnnotationIndex.open(path).source
+            return _source_of(path).get("job") == self._source["job"]
         except IndexFileError:
             return False
-        return source.get("job") == self._source["job"]
+
+
+def _source_of(path: Path) -> Mapping[str, Any]:
+    return AnnotationIndex.open(path).source
+
+
+def _pixels_said(histograms: Sequence[NDArray[np.int64]]) -> dict[str, Any]:
+    """Return the sum of some histograms, [C, 101] each, as a source says it; nothing where there is none."""
+    return {PIXELS: np.sum(histograms, axis=0).tolist()} if histograms else {}

@@ -1,8 +1,8 @@
 """The stage in which a teacher labels: predictions in shards, then the thresholds that its confidence rule finds.
 
 The teacher is in evaluation mode and sees clean images. The store keeps every box down to the model's own score floor,
-so that another rule or threshold needs no new labelling. Where there is a val split the teacher labels that too: what
-its boxes are worth there is what a calibrated rule, and the report, go by.
+or every pixel with its confidence, so that another rule or threshold needs no new labelling. Where there is a val split
+the teacher labels that too: what its labels are worth there is what a calibrated rule, and the report, go by.
 """
 
 from collections import deque
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
@@ -21,11 +21,13 @@ from lightning_st.selftrain import (
     ConfidenceRule,
     HardThreshold,
     ImageLabels,
+    MaskLabels,
     Matched,
     PseudoLabels,
     PseudoLabelWriter,
     job_fingerprint,
     match_detections,
+    match_pixels,
     precision_recall_by_threshold,
 )
 from lightning_st.stages.announce import announce
@@ -34,7 +36,7 @@ from lightning_st.stages.manifest import Action, begin, complete, decide, plain,
 from lightning_st.stages.recipe import RULES, PseudoLabelSettings, Recipe
 from lightning_st.stages.train import make_data
 from lightning_st.stages.trainers import inference_trainer
-from lightning_st.types import EvalBatch, Prediction, ScoreThresholds
+from lightning_st.types import EvalBatch, ScoreThresholds
 
 CURVE_THRESHOLDS = np.arange(1, 20, dtype=np.float32) / 20
 """Scores at which precision and recall on val are measured, for the report's curves."""
@@ -80,7 +82,7 @@ def label_images(
 
     module = TeacherModule(build_factory(model), _classes(data, checkpoint))
     load_weights(module, checkpoint)
-    module.flip_when_predicting = settings.flip
+    module.flip_when_predicting, module.scales_when_predicting = settings.flip, tuple(settings.scales)
     trainer = inference_trainer(recipe.trainer, folder)
     if action is not Action.SKIP:
         if trainer.is_global_zero:
@@ -144,13 +146,13 @@ class ShardWriting(Callback):
         self.writer = writer
         self._expected = deque((number, len(writer.shard_rows(number))) for number in numbers)
         self._seen = 0
-        self._found: list[ImageLabels] = []
+        self._found: list[Any] = []
         self._unreadable: list[str] = []
 
     def on_predict_batch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
+        pl_module: Any,
         outputs: Any,
         batch: EvalBatch,
         batch_idx: int,
@@ -161,7 +163,7 @@ class ShardWriting(Callback):
         sizes = batch["sizes"].tolist()
         for row, prediction, (height, width) in zip(batch["rows"].tolist(), outputs, sizes, strict=True):
             if prediction is not None:
-                self._found.append(_image_labels(row, height, width, prediction))
+                self._found.append(_as_labels(row, height, width, prediction, len(pl_module.classes)))
             self._seen += 1
             if self._seen == self._expected[0][1]:
                 self._write()
@@ -197,7 +199,13 @@ def _label_split(
     machine.strategy.barrier()
 
 
-def _image_labels(row: int, height: int, width: int, prediction: Prediction) -> ImageLabels:
+def _as_labels(
+    row: int, height: int, width: int, prediction: Mapping[str, Any], class_count: int
+) -> ImageLabels | MaskLabels:
+    """Return a ``MaskPrediction``, or a ``Prediction`` of boxes, as a store holds it."""
+    if "mask" in prediction:
+        mask, confidence = prediction["mask"].cpu().numpy(), prediction["confidence"].float().cpu().numpy()
+        return MaskLabels.of(row, mask, confidence, class_count)
     boxes, labels, scores = (prediction[key].float().cpu().numpy() for key in ("boxes", "labels", "scores"))
     return ImageLabels(row, width, height, boxes, labels.astype(np.int64), scores)
 
@@ -210,7 +218,7 @@ def _inputs(recipe: Recipe, checkpoint: Path, data: SelfTrainingDataModule, mode
         "model": model,
         "data": {"image_size": recipe.data.get("image_size")},
         "trainer": {"precision": recipe.trainer.get("precision")},
-        "pseudo_label": {"flip": recipe.labelling().flip},
+        "pseudo_label": {"flip": recipe.labelling().flip, "scales": recipe.labelling().scales},
         "fingerprints": {split: fingerprints.get(split) for split in ("unlabeled", "val")},
     }
 
@@ -220,7 +228,8 @@ def _facts(folder: Path, rule: ConfidenceRule, data: SelfTrainingDataModule, cla
     labels = AnnotationIndex.open(folder / "labels.index")
     matched = None
     if data.has("val"):
-        matched = match_detections(AnnotationIndex.open(folder / VAL_FOLDER / "labels.index"), data.index("val"))
+        match = match_pixels if data.target == "masks" else match_detections
+        matched = match(AnnotationIndex.open(folder / VAL_FOLDER / "labels.index"), data.index("val"))
     thresholds = rule(len(classes), matched)
     store = PseudoLabels(labels, {"thresholds": thresholds.to_json()})
     facts: dict[str, Any] = {

@@ -26,11 +26,13 @@ class PseudoLabelSettings:
     """How the teacher labels, and which of its labels the student is shown.
 
     Attributes:
-        score_threshold: Keep every box with at least this score (0-1), instead of ``rule``. The paper's is 0.5.
+        score_threshold: Keep every box, or pixel, with at least this score (0-1), instead of ``rule``. The paper's is
+            0.5.
         rule: A confidence rule: "hard" (the paper's), "calibrated" (a threshold for each class that reaches
             ``precision`` on val, with an ignore band below), or a class by ``class_path`` and ``init_args``.
         precision: Of rule "calibrated": the wanted share (0-1) of right boxes among those kept; None for 0.85.
         flip: Average the teacher's predictions with those on the mirrored images.
+        scales: Join the teacher's predictions on the images at these sizes; 1 is that of the batches.
         shard_size: Images in one shard; a run that is cut goes on after the last finished shard.
     """
 
@@ -38,6 +40,7 @@ class PseudoLabelSettings:
     rule: str | dict[str, Any] = "hard"
     precision: float | None = None
     flip: bool = False
+    scales: list[float] = field(default_factory=lambda: [1.0])
     shard_size: int = 1024
 
     def __post_init__(self) -> None:
@@ -51,6 +54,8 @@ class PseudoLabelSettings:
         if self.precision is not None and self.rule != "calibrated":
             advice = "pseudo_label.precision belongs to that rule; with another one set it to null."
             raise ConfigError.expected("pseudo_label.rule", "calibrated", self.rule, advice)
+        if not self.scales or min(self.scales) <= 0:
+            raise ConfigError.expected("pseudo_label.scales", "one or several, each above 0", self.scales)
         if self.shard_size < 1:
             raise ConfigError.expected("pseudo_label.shard_size", "at least 1", self.shard_size)
 

@@ -14,7 +14,7 @@ from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
 from lightning_st.modules import StudentModule, TaskModule, TeacherModule, checkpoint_fingerprint
 from lightning_st.stages.announce import announce
-from lightning_st.stages.building import build, build_factory
+from lightning_st.stages.building import build, build_factory, import_name
 from lightning_st.stages.evaluate import evaluate, is_better
 from lightning_st.stages.manifest import Action, begin, complete, decide
 from lightning_st.stages.recipe import Recipe, TrainSettings
@@ -116,7 +116,7 @@ def run_training(training: Training, restart: bool = False) -> Path:
 
 
 def make_data(recipe: Recipe, pseudo_labels: Path | None = None, steps: int | None = None) -> SelfTrainingDataModule:
-    """Return the DataModule of a stage, its indexes built and opened.
+    """Return the DataModule of a stage, its indexes built and opened; what is learnt the model's class says.
 
     Args:
         recipe: The run's recipe.
@@ -129,6 +129,7 @@ def make_data(recipe: Recipe, pseudo_labels: Path | None = None, steps: int | No
         "pseudo_labels": None if pseudo_labels is None else str(pseudo_labels),
         "epoch_batches": None if steps is None else steps * accumulate,
         "seed": recipe.seed,
+        "target": recipe.data.get("target") or getattr(import_name(recipe.model["class_path"]), "target", None),
     }
     data = SelfTrainingDataModule(**arguments)
     data.prepare_data()
