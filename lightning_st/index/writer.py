@@ -38,7 +38,8 @@ class IndexWriter:
     """Writes an index file.
 
     What is added goes to unnamed temporary files beside the destination, so memory does not grow and a killed process
-    leaves nothing; `close` puts the columns together under a temporary name and renames.
+    leaves nothing; `close` puts the columns together under a temporary name and renames. Until then `source` and
+    `problems` may be added to.
 
     Example:
         >>> import tempfile
@@ -70,8 +71,8 @@ class IndexWriter:
         self.path = Path(path).absolute()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.problems: Problems = {}
-        self._source = dict(source or {})
-        self._root = str(self._source.get("root", ""))
+        self.source = dict(source or {})
+        self._root = str(self.source.get("root", ""))
         self._is_labeled = is_labeled
         self._containers = {"": 0}
         self._image_count = self._box_count = 0
@@ -257,7 +258,7 @@ class IndexWriter:
             "is_labeled": self._is_labeled,
             "has_scores": self._has_scores,
             "root": self._root,
-            "source": self._source,
+            "source": self.source,
             "problems": self.problems,
             "containers": list(self._containers),
             "columns": columns,

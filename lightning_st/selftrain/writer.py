@@ -173,9 +173,8 @@ class PseudoLabelWriter:
             found: The labels of its images; an image that cannot be read is left out.
             unreadable: One line for each image that was left out.
         """
-        found = list(found)
-        source = self._source | _pixels_said([labels.pixels for labels in found if isinstance(labels, MaskLabels)])
-        with IndexWriter(self._shard_path(number), self._classes, self._class_ids, source) as writer:
+        pixels: list[NDArray[np.int64]] = []
+        with IndexWriter(self._shard_path(number), self._classes, self._class_ids, self._source) as writer:
             for labels in found:
                 image = self._images.image(labels.row)
                 writer.add(
@@ -188,6 +187,9 @@ class PseudoLabelWriter:
                     length=image.length,
                     **labels.added(),
                 )
+                if isinstance(labels, MaskLabels):
+                    pixels = [labels.pixels + sum(pixels)]
+            writer.source |= _pixels_said(pixels)
             if unreadable:
                 writer.problems[UNREADABLE] = {"count": len(unreadable), "examples": list(unreadable[:10])}
 
