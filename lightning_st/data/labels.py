@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lightning_st.data.image_file import ImageFile
 from lightning_st.data.sampling import Stream
-from lightning_st.index import AnnotationIndex, threshold_steps
+from lightning_st.index import AnnotationIndex, ignore_unsure
 from lightning_st.types import IGNORE_INDEX, BoxKind, Sample, ScoreThresholds, TargetName
 
 
@@ -53,13 +53,9 @@ class TrainingSet:
         mask = self.index.mask(row)
         if mask is None:
             return np.full(size, IGNORE_INDEX, np.uint8)
-        confidence = self.index.confidence(row)
-        if self.thresholds is None or confidence is None:
+        if self.thresholds is None:
             return mask
-        needed = np.full(IGNORE_INDEX + 1, IGNORE_INDEX, np.uint8)
-        needed[: len(self.thresholds.keep)] = threshold_steps(self.thresholds.keep)
-        shown: NDArray[np.uint8] = np.where(confidence >= needed[mask], mask, IGNORE_INDEX).astype(np.uint8)
-        return shown
+        return ignore_unsure(mask, self.index.confidence(row), self.thresholds.keep)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ format is one function in a module of its own in `readers/`, named in the dict `
 from lightning_st.index.build import build_index
 from lightning_st.index.cache import default_cache_folder
 from lightning_st.index.export import export_coco
+from lightning_st.index.export_masks import export_masks
 from lightning_st.index.export_yolo import export_yolo
 from lightning_st.index.folder_classes import folder_classes
 from lightning_st.index.image_labels import VerifiedLabels, read_image_labels
-from lightning_st.index.masks import CONFIDENCE_STEPS, encode_mask, threshold_steps, to_hundredths
+from lightning_st.index.masks import CONFIDENCE_STEPS, encode_mask, ignore_unsure, threshold_steps, to_hundredths
 from lightning_st.index.merge import merge_indexes
 from lightning_st.index.readers import READERS, ReaderOptions
 from lightning_st.index.recognise import says_labels
@@ -34,8 +35,10 @@ __all__ = [
     "default_cache_folder",
     "encode_mask",
     "export_coco",
+    "export_masks",
     "export_yolo",
     "folder_classes",
+    "ignore_unsure",
     "merge_indexes",
     "nested_subset",
     "read_image_labels",

@@ -13,6 +13,8 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_st.types import IGNORE_INDEX
+
 CONFIDENCE_STEPS = 100
 """A confidence is kept as so many-ths, rounded down: so thresholds in whole hundredths are exact."""
 
@@ -74,6 +76,28 @@ def threshold_steps(thresholds: NDArray[np.floating]) -> NDArray[np.int64]:
     """
     steps = np.ceil(thresholds.astype(np.float64) * CONFIDENCE_STEPS - 1e-4)
     return np.clip(steps, 0, CONFIDENCE_STEPS + 1).astype(np.int64)
+
+
+def ignore_unsure(
+    mask: NDArray[np.uint8], confidence: NDArray[np.uint8] | None, keep: NDArray[np.floating]
+) -> NDArray[np.uint8]:
+    """Return a mask in which the pixels below the threshold of their class are ignored.
+
+    Args:
+        mask: uint8 [H, W], class indices and `IGNORE_INDEX`.
+        confidence: uint8 [H, W] in hundredths; None for labels of people, which are all sure.
+        keep: float [C], the threshold (0-1) of each class.
+
+    Example:
+        >>> ignore_unsure(np.array([[0, 0, 1]], np.uint8), np.array([[50, 49, 99]], np.uint8), np.array([0.5, 2.0]))
+        array([[  0, 255, 255]], dtype=uint8)
+    """
+    if confidence is None:
+        return mask
+    needed = np.full(IGNORE_INDEX + 1, IGNORE_INDEX, np.uint8)
+    needed[: len(keep)] = threshold_steps(keep)
+    shown: NDArray[np.uint8] = np.where(confidence >= needed[mask], mask, IGNORE_INDEX).astype(np.uint8)
+    return shown
 
 
 def _inflate(data: bytes, height: int, width: int) -> NDArray[np.uint8]:

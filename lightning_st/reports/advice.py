@@ -43,7 +43,7 @@ def weak_classes(run: Run) -> list[str]:
     if run.teacher is None:
         return []
     for scores in (run.teacher.scores.get(split, {}) for split in ("test", "val")):
-        known = {name: scores.get(f"{run.primary}/{name}") for name in run.classes}
+        known = {name: scores.get(run.class_key(name)) for name in run.classes}
         if any(value is not None for value in known.values()):
             return [name for name, value in known.items() if value is not None and value <= WEAK_CLASS]
     return []
@@ -75,11 +75,11 @@ def _labels(run: Run) -> Iterator[str]:
     labels = run.labels
     if labels is None:
         return
-    precisions = {name: labels.kept_boxes(name, "precision") for name in labels.classes}
+    precisions = {name: labels.worth(name, "precision") for name in labels.classes}
     low = [f"{name} ({value:.2f})" for name, value in precisions.items() if value is not None and value < LOW_PRECISION]
     pseudo, human = labels_per_image(run, labels)
     counts = f"{pseudo or 0:.1f} pseudo-labels an image against {human or 0:.1f} human labels"
-    are_few = pseudo is not None and human is not None and pseudo < human / 2
+    are_few = pseudo is not None and human is not None and pseudo < human / 2 and not labels.holds_masks
     if low and are_few:
         # No threshold mends both.
         yield (
@@ -88,24 +88,25 @@ def _labels(run: Run) -> Iterator[str]:
         )
     elif low:
         yield (
-            f"On val too few of the kept boxes are right, by class: {listed(low)}. Raise the threshold, or the "
-            "precision that a calibrated rule asks for."
+            f"On val too few of the kept {labels.things} are right, by class: {listed(low)}. Raise the threshold, "
+            "or the precision that a calibrated rule asks for."
         )
     elif are_few:
         yield (
             f"Only {counts}: objects without a label are learnt as background. Lower the threshold, or the precision "
             "that a calibrated rule asks for, or ignore more of the boxes below it."
         )
-    elif pseudo is not None and human and pseudo > 1.5 * human:
+    elif pseudo is not None and human and pseudo > 1.5 * human and not labels.holds_masks:
         yield f"{counts[0].upper()}{counts[1:]}: many of them must be wrong. Raise the threshold."
 
 
 def _recipe(run: Run) -> Iterator[str]:
+    things = "boxes" if run.labels is None else run.labels.things
     labelling, student = run.config.get("pseudo_label", {}), run.config.get("student", {})
     if labelling.get("rule", "hard") == "hard" or labelling.get("score_threshold") is not None:
         yield (
             "One score for all classes is not one precision: --pseudo_label.rule calibrated measures on val which "
-            "score each class needs, and ignores the boxes below it."
+            f"score each class needs, and ignores the {things} below it."
         )
     if student.get("init", "random") == "random":
         yield "In short runs a student that starts from its teacher's weights does better: --student.init teacher."

@@ -9,6 +9,7 @@ import yaml
 from lightning_st.reports.advice import advise
 from lightning_st.reports.charts import Chart
 from lightning_st.reports.metrics import gain
+from lightning_st.reports.overlays import BACKGROUND
 from lightning_st.reports.pictures import BANDS, Gallery, Picture, band_of, class_colour
 from lightning_st.reports.plots import label_charts, learning_curves, reliability_charts
 from lightning_st.reports.run_folder import SPLITS, Run
@@ -62,6 +63,7 @@ class Contents:
         label_charts: Histograms of scores and of labels per image.
         reliability: Precision and recall by class, where measured.
         bands: Pictures by falling score.
+        shows_masks: Whether the pictures show masks.
         legend: (class, colour) for the pictures; empty where there are too many classes to tell apart.
         skipped: What could not be used.
         stages: What ran, and for how long.
@@ -83,6 +85,7 @@ class Contents:
     label_charts: list[Chart]
     reliability: list[Chart]
     bands: list[Band]
+    shows_masks: bool
     legend: list[tuple[str, str]]
     skipped: list[Skipped]
     stages: Table
@@ -100,7 +103,11 @@ def gather(run: Run, gallery: Gallery, notes: list[str]) -> Contents:
         notes: Sentences on what could not be shown, beside what `missing` finds.
     """
     verdict, labels = judge(run), run.labels
-    colours = [(name, class_colour(label)) for label, name in enumerate(labels.classes if labels else [])]
+    colours = [
+        (name, class_colour(label))
+        for label, name in enumerate(labels.classes if labels else [])
+        if labels and not (labels.holds_masks and name in BACKGROUND)
+    ]
     return Contents(
         name=run.folder.resolve().name,
         verdict=verdict,
@@ -115,6 +122,7 @@ def gather(run: Run, gallery: Gallery, notes: list[str]) -> Contents:
         label_charts=label_charts(run, labels) if labels else [],
         reliability=reliability_charts(labels) if labels else [],
         bands=_bands(gallery),
+        shows_masks=labels is not None and labels.holds_masks,
         legend=colours if gallery.pictures and len(colours) <= _MOST_LEGEND else [],
         skipped=[*_skipped(run), *_unreadable(gallery)],
         stages=stages_table(run),
@@ -166,7 +174,10 @@ def _figures(run: Run, verdict: Verdict) -> Iterator[tuple[str, str]]:
             yield "over the control", difference_text(gain(run.student, run.control, verdict.split, key))
     if run.labels is not None:
         counts = run.labels.statistics
-        yield "pseudo-labels", count_text(counts.get("labels"))
+        if run.labels.holds_masks:
+            yield "pixels that are kept", f"{sum(counts['pixels_by_class'].values()) / max(1, counts['pixels']):.0%}"
+        else:
+            yield "pseudo-labels", count_text(counts.get("labels"))
         yield "images with one", f"{count_text(counts.get('images_with_labels'))} of {count_text(counts.get('images'))}"
     total = sum(stage.manifest.get("seconds") or 0 for stage in run.stages)
     yield "all stages took", seconds_text(total)
@@ -193,7 +204,7 @@ def _skipped(run: Run) -> Iterator[Skipped]:
             yield Skipped(f"{source}: {counted(len(new), 'image')} could not be read", len(new), new[:_MOST_LINES])
     for split, counts in run.data.items():
         for kind, problem in counts.get("problems", {}).items():
-            title = f"data.{split}, boxes that are not as they should be: {kind.replace('_', ' ')}: {problem['count']}"
+            title = f"data.{split}, labels that are not as they should be: {kind.replace('_', ' ')}: {problem['count']}"
             yield Skipped(title, problem["count"], problem["examples"])
 
 

@@ -1,6 +1,6 @@
 """Pictures of pseudo-labels across the scores: what the teacher believed, to be judged by eye."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageOps
 
 from lightning_st.index import AnnotationIndex, Annotations, ImageRecord
+from lightning_st.reports.overlays import BACKGROUND, draw_mask
 from lightning_st.types import BoxKind, ScoreThresholds
 
 PICTURE_COUNT = 24
@@ -66,16 +67,18 @@ def draw_gallery(index: AnnotationIndex, thresholds: ScoreThresholds, report: Pa
     """Draw pictures of pseudo-labels, spread over score bands and classes, into ``report / "pictures"``.
 
     Each picture is chosen for one box, drawn thick. The image's other boxes are solid if they are kept, dashed if they
-    are ignored, and not drawn if they are dropped. The choice follows from the store alone.
+    are ignored, and not drawn if they are dropped. Of masks it is chosen for one class, whose score is the highest
+    among its pixels: see ``draw_mask``. The choice follows from the store alone.
 
     Args:
-        index: The pseudo-labels; boxes in pixels of the original image, upright as its EXIF says.
-        thresholds: Which boxes the student is shown.
+        index: The pseudo-labels; boxes or masks in pixels of the original image, upright as its EXIF says.
+        thresholds: Which boxes, or pixels, the student is shown.
         report: The report's folder.
     """
     drawn: list[tuple[int, str, Image.Image]] = []
     unreadable: list[str] = []
-    for row, box in candidates(index.scores, index.labels, index.box_offsets):
+    background = [label for label, name in enumerate(index.classes) if index.has_masks and name in BACKGROUND]
+    for row, box in candidates(index.scores, index.labels, index.box_offsets, background):
         record = index.image(row)
         try:
             image, original_size = load_thumbnail(record)
@@ -83,8 +86,12 @@ def draw_gallery(index: AnnotationIndex, thresholds: ScoreThresholds, report: Pa
             # A picture more or less is no reason to fail: the page names it.
             unreadable.append(f"{record.name}: {error}")
         else:
-            chosen = box - int(index.box_offsets[row])
-            draw_boxes(image, index.annotations(row), thresholds, chosen, image.width / original_size[0])
+            if index.has_masks:
+                colours = [class_colour(label) for label in range(len(index.classes))]
+                image = draw_mask(image, index, row, thresholds, int(index.labels[box]), colours)
+            else:
+                chosen = box - int(index.box_offsets[row])
+                draw_boxes(image, index.annotations(row), thresholds, chosen, image.width / original_size[0])
             drawn.append((box, record.name, image))
         if len(drawn) == PICTURE_COUNT or len(unreadable) == _MOST_UNREADABLE:
             break
@@ -95,7 +102,10 @@ def draw_gallery(index: AnnotationIndex, thresholds: ScoreThresholds, report: Pa
 
 
 def candidates(
-    scores: NDArray[np.float32], labels: NDArray[np.int32], box_offsets: NDArray[np.int64]
+    scores: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    box_offsets: NDArray[np.int64],
+    left_out: Sequence[int] = (),
 ) -> Iterator[tuple[int, int]]:
     """Yield (row of the image, number of the box) in the order in which pictures are wanted, every image once.
 
@@ -105,9 +115,11 @@ def candidates(
         scores: float32 [N], of all boxes.
         labels: int32 [N].
         box_offsets: int64 [images + 1]; the boxes of image i are ``box_offsets[i]`` to ``box_offsets[i + 1] - 1``.
+        left_out: Classes that no picture is chosen for.
     """
     sample = np.unique(np.linspace(0, len(scores) - 1, min(len(scores), _MOST_BOXES)).astype(np.int64))
     shuffled = np.random.default_rng(0).permutation(sample)
+    shuffled = shuffled[~np.isin(labels[shuffled], left_out)]
     bands = band_of(scores[shuffled])
     turns = [iter(_classes_in_turn(shuffled[bands == band], labels).tolist()) for band in range(len(BANDS) - 1)]
     used: set[int] = set()

@@ -39,11 +39,11 @@ def label_charts(run: Run, labels: Labelling) -> list[Chart]:
 
 
 def reliability_charts(labels: Labelling) -> list[Chart]:
-    """Return what the teacher's boxes on val were worth, a chart a class; empty where it was not measured."""
+    """Return what the teacher's labels on val were worth, a chart a class; empty where it was not measured."""
     if labels.thresholds is None:
         return []
     charts = [
-        _reliability_chart(name, labels.calibration[name], float(keep))
+        _reliability_chart(name, labels.calibration[name], float(keep), labels.things)
         for name, keep in zip(labels.classes, labels.thresholds.keep, strict=True)
         if name in labels.calibration
     ]
@@ -74,12 +74,13 @@ def _score_chart(histogram: Sequence[int], labels: Labelling) -> Chart:
     keep = set() if labels.thresholds is None else {round(x, 6) for x in labels.thresholds.keep.tolist() if x <= 1}
     marks = sorted(keep) if len(keep) <= _MOST_MARKS else []
     width = 1 / len(histogram)
-    alt = f"Histogram of the scores of {count_text(sum(histogram))} boxes in bins of {width:g}."
-    svg = bar_chart([("student", histogram)], (0.0, width), ("score", "boxes, log scale"), alt, marks, log=True)
-    note = "All boxes in the store."
+    things = labels.things
+    alt = f"Histogram of the scores of {count_text(sum(histogram))} {things} in bins of {width:g}."
+    svg = bar_chart([("student", histogram)], (0.0, width), ("score", f"{things}, log scale"), alt, marks, log=True)
+    note = f"All {things} in the store."
     if marks:
-        note += f" Dashed: {'the score' if len(marks) == 1 else 'the scores, a class each,'} from which a box is kept."
-    return Chart("Scores", svg, [("all boxes in the store", "student")], note)
+        note += f" Dashed: {'the score' if len(marks) == 1 else 'the scores, a class each,'} from which they are kept."
+    return Chart("Scores", svg, [(f"all {things} in the store", "student")], note)
 
 
 def _per_image_chart(pseudo: Sequence[int], human: Sequence[int]) -> Chart:
@@ -102,7 +103,9 @@ def _percent(counts: Sequence[int]) -> list[float]:
     return [100 * count / sum(counts) for count in counts]
 
 
-def _reliability_chart(name: str, measured: Mapping[str, Sequence[float | None]], keep: float) -> Chart | None:
+def _reliability_chart(
+    name: str, measured: Mapping[str, Sequence[float | None]], keep: float, things: str
+) -> Chart | None:
     lines = []
     for what, style in (("precision", "student"), ("recall", "teacher")):
         pairs = zip(measured["thresholds"], measured[what], strict=True)
@@ -113,5 +116,5 @@ def _reliability_chart(name: str, measured: Mapping[str, Sequence[float | None]]
     alt = f"Precision and recall of {name} on val over the score threshold."
     marks = [keep] if keep <= 1 else []
     svg = line_chart(lines, ("score threshold", "share"), alt, (0.0, 1.0), (0.0, 1.0), marks)
-    note = "Dashed: from here on its boxes are kept." if marks else "Its boxes are never kept as objects."
+    note = f"Dashed: from here on its {things} are kept." if marks else f"Its {things} are never kept."
     return Chart(name, svg, _legend(lines), note)

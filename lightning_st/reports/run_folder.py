@@ -94,6 +94,16 @@ class Labelling:
         return statistics
 
     @property
+    def holds_masks(self) -> bool:
+        """Whether its labels are masks: then a label is a class of which an image shows at least a pixel."""
+        return "pixels" in self.statistics
+
+    @property
+    def things(self) -> str:
+        """What a threshold keeps or not: "boxes" or "pixels"."""
+        return "pixels" if self.holds_masks else "boxes"
+
+    @property
     def classes(self) -> list[str]:
         """The class names, in the order of the labels."""
         classes: list[str] = self.manifest.get("classes", [])
@@ -107,12 +117,12 @@ class Labelling:
 
     @property
     def calibration(self) -> dict[str, dict[str, list[float | None]]]:
-        """By class "thresholds", and "precision" and "recall" of the boxes from there up on val; empty without val."""
+        """By class "thresholds", and "precision" and "recall" on val of what is found from there up; empty without."""
         calibration: dict[str, dict[str, list[float | None]]] = self.manifest.get("calibration", {})
         return calibration
 
-    def kept_boxes(self, name: str, what: str) -> float | None:
-        """Return the "precision" or "recall" on val of the boxes of class ``name`` that are kept.
+    def worth(self, name: str, what: str) -> float | None:
+        """Return the "precision" or "recall" on val of the boxes, or pixels, of class ``name`` that are kept.
 
         None where none is kept, or it was not measured.
         """
@@ -211,6 +221,10 @@ class Run:
         """Every stage, in the order of the run."""
         inner = [stage for r in self.rounds for stage in (r.labels, r.student)]
         return [stage for stage in (self.teacher, *inner, self.control) if stage is not None]
+
+    def class_key(self, name: str) -> str:
+        """Return what the primary metric of class ``name`` is called: the mean over the classes loses its "m"."""
+        return f"{self.primary.removeprefix('m')}/{name}"
 
     @property
     def primary(self) -> str:

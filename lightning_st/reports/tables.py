@@ -14,8 +14,8 @@ from lightning_st.reports.text import (
     seconds_text,
 )
 
-_FIRST = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR")
-"""COCO's metrics in the order in which everybody reads them; others follow by name."""
+_FIRST = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR", "mIoU", "mean_accuracy", "pixel_accuracy")
+"""Metrics in the order in which everybody reads them; others follow by name."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,13 @@ def _class_table(run: Run, split: str) -> Table:
     both = run.student is not None and run.teacher is not None
     rows = []
     for name in run.classes:
-        key = f"{run.primary}/{name}"
+        key = run.class_key(name)
         scores = [score_text(training.score(split, key)) for _, training in columns]
         gains = [difference_text(gain(run.student, run.teacher, split, key))] if both else []
         rows.append([name, count_text(human.get(name)), count_text(pseudo.get(name)), *scores, *gains])
     header = ["class", "human labels", "pseudo-labels", *(name for name, _ in columns)]
-    return Table(f"{run.primary} by class on {split}", [*header, "student - teacher"] if both else header, rows)
+    title = f"{run.class_key('').rstrip('/')} by class on {split}"
+    return Table(title, [*header, "student - teacher"] if both else header, rows)
 
 
 def counts_table(run: Run) -> Table:
@@ -100,7 +101,8 @@ def counts_table(run: Run) -> Table:
             row = _counts_row(name, counts.get("images"), counts.get("images_with_labels"), counts.get("labels"), each)
             rows.append([*row, count_text(counts.get("unsure")), score_text(counts.get("mean_score"))])
     header = ["", "images", "with a label", "labels", "labels an image", "unsure, ignored", "mean score"]
-    return Table("How many labels", header, rows)
+    note = " (a label is a class that an image shows)" if "pixels_by_class" in human else ""
+    return Table(f"How many labels{note}", header, rows)
 
 
 def _counts_row(
@@ -114,12 +116,13 @@ def _with_label(histogram: list[int] | None) -> int | None:
 
 
 def label_classes_table(run: Run, labels: Labelling) -> Table:
-    """Return labels, thresholds, and what the kept boxes are worth on val, by class.
+    """Return labels or pixels, thresholds, and what those that are kept are worth on val, by class.
 
     A class whose share shrinks from human to pseudo-labels is one that the student is in danger of unlearning.
     """
-    human = run.data.get("labeled", {}).get("labels_by_class", {})
-    pseudo = labels.statistics.get("labels_by_class", {})
+    counted = "pixels_by_class" if labels.holds_masks else "labels_by_class"
+    human = run.data.get("labeled", {}).get(counted, {})
+    pseudo = labels.statistics.get(counted, {})
     thresholds = labels.thresholds
     keep = [None] * len(labels.classes) if thresholds is None else thresholds.keep.tolist()
     ignore = [None] * len(labels.classes) if thresholds is None else thresholds.ignore.tolist()
@@ -132,12 +135,13 @@ def label_classes_table(run: Run, labels: Labelling) -> Table:
             _share(pseudo, name),
             _threshold(keep[label]),
             _threshold(ignore[label]) if ignore[label] != keep[label] else MISSING,
-            score_text(labels.kept_boxes(name, "precision")),
-            score_text(labels.kept_boxes(name, "recall")),
+            score_text(labels.worth(name, "precision")),
+            score_text(labels.worth(name, "recall")),
         ]
         for label, name in enumerate(labels.classes)
     ]
-    header = ["class", "human labels", "share", "pseudo-labels", "share", "kept from score", "ignored from score"]
+    what = ("human pixels", "pseudo-pixels") if labels.holds_masks else ("human labels", "pseudo-labels")
+    header = ["class", what[0], "share", what[1], "share", "kept from score", "ignored from score"]
     header += ["precision on val", "recall on val"]
     return Table("By class", header, rows)
 

@@ -51,7 +51,7 @@ def _draw(run: Run, report: Path) -> tuple[Gallery, list[str]]:
         return Gallery(), [f"There are no pictures: {error}"]
     gallery = draw_gallery(index, run.labels.thresholds, report)
     if not gallery.pictures:
-        why = "none of their images can be read" if gallery.unreadable else "the store holds no box"
+        why = "none of their images can be read" if gallery.unreadable else "the store holds no object"
         return gallery, [f"There are no pictures of pseudo-labels: {why}."]
     return gallery, []
 

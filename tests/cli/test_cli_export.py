@@ -5,11 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from lightning_st.cli import main
-from lightning_st.index import IndexWriter
+from lightning_st.index import IndexWriter, ReaderOptions, build_index, encode_mask, segments_of
 
 
 @pytest.fixture
@@ -63,3 +64,23 @@ def test_what_cannot_be_exported_is_refused_in_one_sentence(store: Path, tmp_pat
 def test_it_loads_no_torch():
     code = "import sys, lightning_st.cli.export_command; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_masks_go_out_and_come_in_again(tmp_path: Path, capsys):
+    """At the store's thresholds, or at another one; a box format is refused."""
+    folder = tmp_path / "labels"
+    Image.new("RGB", (3, 1)).save(tmp_path / "x.jpg")
+    mask, confidence = np.array([[0, 1, 1]], np.uint8), np.array([[90, 60, 40]], np.uint8)
+    with IndexWriter(folder / "labels.index", ["no", "cat"], source={"root": str(tmp_path)}) as writer:
+        writer.add("x.jpg", 3, 1, mask=encode_mask(mask, confidence), **segments_of(mask, confidence))
+    thresholds = {"keep": [0.95, 0.5], "ignore": [0.95, 0.5]}
+    (folder / "manifest.json").write_text(json.dumps({"state": "complete", "thresholds": thresholds}))
+    for words, values in (([], [255, 1, 255]), (["--score_threshold", "0.4"], [0, 1, 1])):
+        output = tmp_path / f"out{len(words)}"
+        assert main(["export", str(folder), *words, "--output", str(output)]) == 0
+        assert "1 masks" in capsys.readouterr().out
+        options = ReaderOptions(output / "classes.txt")
+        assert build_index(tmp_path, output / "masks", "masks", options=options).mask(0).tolist() == [values]
+    assert Image.open(output / "masks" / "x.png").getpalette()[:6] == [0, 0, 0, 128, 0, 0]
+    assert main(["export", str(folder), "--format", "coco", "--output", str(tmp_path / "a.json")]) == 2
+    assert "Expected format to be masks: the index holds masks, no boxes, got 'coco'." in capsys.readouterr().err

@@ -229,7 +229,7 @@ def test_boxes_that_were_left_out_are_named(tmp_path):
     problems = {"no_area": {"count": 12, "examples": ["labels.json: annotations[3]: width 0"]}}
     data = {"labeled": {"images": 22, "labels": 188, "problems": problems}, "test": {"images": 73}}
     page, text = report(fake_runs.make_run(tmp_path / "run", image_count=2, data=data))
-    assert "data.labeled, boxes that are not as they should be: no area: 12" in page.text
+    assert "data.labeled, labels that are not as they should be: no area: 12" in page.text
     assert "and 11 more" in page.text
     assert "annotations\\[3\\]: width 0" in text
 

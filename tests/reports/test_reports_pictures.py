@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_st.index import AnnotationIndex, Annotations, IndexWriter
+from lightning_st.index import AnnotationIndex, Annotations, IndexWriter, encode_mask, segments_of
 from lightning_st.reports.pictures import (
     BANDS,
     PICTURE_COUNT,
@@ -166,3 +166,41 @@ def test_a_million_missing_images_are_not_all_tried(tmp_path):
         path.unlink()
     gallery = draw_gallery(index, THRESHOLDS, tmp_path / "report")
     assert (gallery.pictures, len(gallery.unreadable)) == ([], 24)
+
+
+def mask_store(folder: Path, count: int = 3) -> AnnotationIndex:
+    """Write grey images of 64 x 48; on the left of each a cat, of which the upper half is sure."""
+    mask = np.zeros((48, 64), np.uint8)
+    mask[:, :32] = 1
+    confidence = np.full((48, 64), 90, np.uint8)
+    confidence[24:, :32] = 20
+    with IndexWriter(folder / "labels.index", ("background", "cat"), source={"root": str(folder)}) as writer:
+        for number in range(count):
+            Image.new("RGB", (64, 48), (90, 90, 90)).save(folder / f"{number}.png")
+            segments = segments_of(mask, confidence)
+            writer.add(f"{number}.png", 64, 48, mask=encode_mask(mask, confidence), **segments)
+    return AnnotationIndex.open(folder / "labels.index")
+
+
+def test_masks_lie_over_their_images(tmp_path):
+    gallery = draw_gallery(mask_store(tmp_path), THRESHOLDS, tmp_path / "report")
+    assert len(gallery.pictures) == 3
+    assert {(picture.class_name, picture.fate, round(picture.score, 2)) for picture in gallery.pictures} == {
+        ("cat", "kept", 0.9)
+    }
+    picture = np.asarray(Image.open(tmp_path / "report" / gallery.pictures[0].file)).astype(int)
+    colour = np.array([int(class_colour(1)[i : i + 2], 16) for i in (1, 3, 5)])
+    assert np.abs(picture[4:20, 4:28] - (0.25 * 90 + 0.75 * colour)).max() < 25  # sure: tinted
+    assert np.abs(picture[4:44, 40:60] - 90).max() < 25  # the background stays
+    unsure = picture[28:44, 4:28].mean(axis=2)
+    assert unsure.max() > 70  # hatched
+    assert unsure.min() < 50
+
+
+def test_of_masks_no_picture_is_chosen_for_the_background(tmp_path):
+    with IndexWriter(tmp_path / "labels.index", ("background", "cat"), source={"root": str(tmp_path)}) as writer:
+        Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+        empty, sure = np.zeros((4, 4), np.uint8), np.full((4, 4), 100, np.uint8)
+        writer.add("a.png", 4, 4, mask=encode_mask(empty, sure), **segments_of(empty, sure))
+    index = AnnotationIndex.open(tmp_path / "labels.index")
+    assert draw_gallery(index, THRESHOLDS, tmp_path / "report").pictures == []
