@@ -17,7 +17,7 @@ COMMANDS = {
     "self_train": ("teacher, pseudo-labels, student (again with --rounds), report", "stage_commands:self_train"),
     "pseudo_label": ("a checkpoint's predictions on the unlabelled images", "stage_commands:pseudo_label"),
     "report": ("tables, plots and the page of one run, or a table of several", "report_command:report"),
-    "export": ("pseudo-labels, or any index, as COCO JSON or a YOLO data set", "export_command:export"),
+    "export": ("pseudo-labels, or any index, as COCO JSON, a YOLO data set or masks", "export_command:export"),
     "inspect": ("parameters, multiply-adds, shapes and memory of a config's model", "inspect_command:inspect"),
     "fit": ("train one model: a teacher, or a student on a store of pseudo-labels", "lightning_commands:run"),
     "validate": ("evaluate a checkpoint on val", "lightning_commands:run"),
@@ -82,7 +82,7 @@ def _usage() -> str:
         [
             "usage: lightning_st COMMAND [--config FILE ...] [--KEY VALUE ...]",
             "",
-            "Self-training for object detection: a better detector from images that nobody has labelled.",
+            "Self-training for detection and segmentation: a better model from images that nobody has labelled.",
             "",
             *lines,
             "",
