@@ -1,7 +1,7 @@
 """RetinaNet as a task: the paper's detector (paper.md, section 4)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,19 +9,18 @@ from torch import Tensor, nn
 from lightning_st.models.activations import ACTIVATIONS
 from lightning_st.models.anchors import AnchorGrid
 from lightning_st.models.arguments import require, require_choice
-from lightning_st.models.backbones import build_backbone
 from lightning_st.models.boxes import encode
 from lightning_st.models.coco_metric import CocoMetric
 from lightning_st.models.detections import restore_detections, select_detections
 from lightning_st.models.heads import RetinaHead
 from lightning_st.models.losses import BACKGROUND, IGNORED, focal_loss, huber_loss, stream_weights
 from lightning_st.models.matching import match_anchors
-from lightning_st.models.necks import build_neck
-from lightning_st.models.normalization import BatchNormMode, batch_norms, set_momentum, synchronise
-from lightning_st.types import IMAGE_MEAN, IMAGE_STD, Batch, Prediction, TargetName
+from lightning_st.models.normalization import BatchNormMode
+from lightning_st.models.pyramid_model import PyramidModel
+from lightning_st.types import Batch, Prediction, TargetName
 
 
-class RetinaNet(nn.Module):
+class RetinaNet(PyramidModel):
     """A one-stage detector: backbone, feature pyramid, and a head that judges every anchor.
 
     The defaults are the paper's. For minutes on a CPU: ``backbone="resnet10t"``, ``backbone_options={"channels": [32,
@@ -67,8 +66,6 @@ class RetinaNet(nn.Module):
     """
 
     target: TargetName = "boxes"
-    image_mean: Tensor
-    image_std: Tensor
 
     def __init__(
         self,
@@ -100,11 +97,7 @@ class RetinaNet(nn.Module):
         pre_nms_count: int = 5000,
         max_detections: int = 100,
     ) -> None:
-        super().__init__()
-        self.classes = tuple(classes)
-        require("at least one name", bool, classes=self.classes)
-        levels, ious = (min_level, max_level), (negative_iou, positive_iou)
-        require("1 or more, in this order", lambda v: 1 <= v[0] <= v[1], **{"min_level and max_level": levels})
+        ious = (negative_iou, positive_iou)
         allowed = "above 0, at most 1, in this order"
         require(allowed, lambda v: 0 < v[0] <= v[1] <= 1, **{"negative_iou and positive_iou": ious})
         require("above 0, each", lambda v: len(v) > 0 and min(v) > 0, aspect_ratios=aspect_ratios)
@@ -116,23 +109,30 @@ class RetinaNet(nn.Module):
             focal_gamma=focal_gamma,
             box_loss_weight=box_loss_weight,
         )
-        require("0 to 1", lambda v: 0 <= v <= 1, focal_alpha=focal_alpha, batch_norm_momentum=batch_norm_momentum)
+        require("0 to 1", lambda v: 0 <= v <= 1, focal_alpha=focal_alpha)
         require("0 to 1", lambda v: 0 <= v <= 1, score_threshold=score_threshold, nms_iou=nms_iou)
-        require("at least 1", lambda v: v >= 1, neck_width=neck_width, head_width=head_width)
-        require("at least 1", lambda v: v >= 1, scales_per_octave=scales_per_octave)
+        require("at least 1", lambda v: v >= 1, head_width=head_width, scales_per_octave=scales_per_octave)
         require("at least 1", lambda v: v >= 1, pre_nms_count=pre_nms_count, max_detections=max_detections)
         require_choice("activation", activation, ACTIVATIONS)
-        require_choice("batch_norm", batch_norm, get_args(BatchNormMode))
+        super().__init__(
+            classes,
+            backbone,
+            backbone_options,
+            pretrained,
+            neck,
+            neck_options,
+            min_level,
+            max_level,
+            neck_width,
+            batch_norm,
+            batch_norm_momentum,
+        )
         self.positive_iou, self.negative_iou = positive_iou, negative_iou
         self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
         self.huber_delta, self.box_loss_weight = huber_delta, box_loss_weight
         self.score_threshold, self.nms_iou = score_threshold, nms_iou
         self.pre_nms_count, self.max_detections = pre_nms_count, max_detections
         self.anchors = AnchorGrid(min_level, max_level, anchor_size, scales_per_octave, aspect_ratios)
-        self.backbone: Any = build_backbone(backbone, min_level, max_level, pretrained, backbone_options)
-        self.neck: Any = build_neck(
-            neck, self.backbone.levels, self.backbone.channels, max_level, neck_width, neck_options
-        )
         self.head = RetinaHead(
             class_count=len(self.classes),
             anchors_per_location=self.anchors.per_location,
@@ -142,21 +142,7 @@ class RetinaNet(nn.Module):
             depth=head_depth,
             activation=activation,
         )
-        self.register_buffer("image_mean", 255 * torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("image_std", 255 * torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
-        self.batch_norm = batch_norm
-        set_momentum(self, batch_norm_momentum)
-        if batch_norm == "sync":
-            synchronise(self)
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> "RetinaNet":
-        """Set training or evaluation mode; frozen batch normalisation stays in evaluation mode."""
-        super().train(mode)
-        if self.batch_norm == "frozen":
-            for norm in batch_norms(self):
-                norm.eval()
-        return self
+        self.settle_batch_norms()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the head says of every anchor of the padded canvas.
@@ -168,7 +154,7 @@ class RetinaNet(nn.Module):
         Returns:
             Class logits, floating [B, A, C], and box deltas, floating [B, A, 4] (see ``boxes.encode``).
         """
-        return self._judge(self._normalise(images))
+        return self._judge(self.normalise(images))
 
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each image, float32 [B], and its two parts, whose sum it is.
@@ -179,7 +165,7 @@ class RetinaNet(nn.Module):
         Args:
             batch: A training batch; ``images``, ``boxes``, ``labels``, ``kinds`` and ``pseudo`` are read.
         """
-        images = self._normalise(batch["images"])
+        images = self.normalise(batch["images"])
         logits, deltas = self._judge(images)
         with torch.autocast(images.device.type, enabled=False):
             return self.losses_of(logits, deltas, self._canvas_anchors(images), batch)
@@ -213,7 +199,7 @@ class RetinaNet(nn.Module):
             flip: Average class probabilities and box deltas with those of the mirrored images.
         """
         canvas = images.shape[-2], images.shape[-1]
-        normalised = self._normalise(images)
+        normalised = self.normalise(images)
         logits, deltas = self._judge(normalised)
         probabilities, deltas = logits.float().sigmoid(), deltas.float()
         if flip:
@@ -241,17 +227,6 @@ class RetinaNet(nn.Module):
     def metric(self) -> CocoMetric:
         """Return a new, empty metric: COCO's average precision."""
         return CocoMetric(self.classes, self.max_detections)
-
-    def _normalise(self, images: Tensor) -> Tensor:
-        """Return normalised images, padded with zeros to a multiple of the largest stride, floating [B, 3, H', W']."""
-        height, width = images.shape[-2:]
-        stride = self.anchors.strides[-1]
-        normalised = (images.float() - self.image_mean.float()) / self.image_std.float()
-        # Not `-width % stride`: torch.compile cannot take that remainder of a size that changes.
-        missing = [(stride - side % stride) % stride for side in (width, height)]
-        padded = nn.functional.pad(normalised, (0, missing[0], 0, missing[1]))
-        # The type of the weights, which "bf16-true" changes.
-        return padded.to(self.image_mean.dtype)
 
     def _judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return class logits and box deltas of normalised and padded images."""

@@ -198,7 +198,7 @@ def test_normalisation_and_anchors_compile_for_changing_canvases():
     model = make_tiny()
 
     def start(images):
-        normalised = model._normalise(images)
+        normalised = model.normalise(images)
         return normalised, model.anchors.boxes(*normalised.shape[-2:], images.device)
 
     compiled = torch.compile(start, backend="aot_eager", fullgraph=True)
@@ -257,13 +257,13 @@ def test_canvases_of_any_size_are_padded_inside():
         assert all(p["boxes"][:, 2].max() <= 70 and p["boxes"][:, 3].max() <= 50 for p in predictions)
     # The padding is the mean colour after normalisation, exactly.
     padded = torch.zeros(2, 3, 64, 96)
-    padded[..., :50, :70] = model._normalise(images)[..., :50, :70]
-    assert torch.equal(model._normalise(images), padded)
+    padded[..., :50, :70] = model.normalise(images)[..., :50, :70]
+    assert torch.equal(model.normalise(images), padded)
 
 
 def test_images_are_normalised_from_uint8():
     pixels = torch.tensor([0, 255], dtype=torch.uint8).repeat(3, 1)[None, :, None, :]
-    normalised = make_tiny()._normalise(pixels)[0, :, 0, :2]
+    normalised = make_tiny().normalise(pixels)[0, :, 0, :2]
     assert torch.allclose(normalised[:, 0], torch.tensor([-2.1179, -2.0357, -1.8044]), atol=1e-4)
     assert torch.allclose(normalised[:, 1], torch.tensor([2.2489, 2.4286, 2.6400]), atol=1e-4)
 
