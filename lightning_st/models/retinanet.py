@@ -13,6 +13,7 @@ from lightning_st.models.boxes import encode
 from lightning_st.models.coco_metric import CocoMetric
 from lightning_st.models.detections import restore_detections, select_detections
 from lightning_st.models.heads import RetinaHead
+from lightning_st.models.images import View, views_at
 from lightning_st.models.losses import BACKGROUND, IGNORED, focal_loss, huber_loss, stream_weights
 from lightning_st.models.matching import match_anchors
 from lightning_st.models.normalization import BatchNormMode
@@ -191,34 +192,52 @@ class RetinaNet(PyramidModel):
         return parts["class_loss"] + parts["box_loss"], {name: part.detach() for name, part in parts.items()}
 
     @torch.no_grad()
-    def predict(self, images: Tensor, flip: bool = False) -> list[Prediction]:
+    def predict(self, images: Tensor, flip: bool = False, scales: Sequence[float] = (1.0,)) -> list[Prediction]:
         """Return the detections of each image, best score first, in pixels of ``images``. Wants evaluation mode.
 
         Args:
             images: uint8 [B, 3, H, W].
             flip: Average class probabilities and box deltas with those of the mirrored images.
+            scales: Join the candidates of the images at each of these sizes, before the best are selected.
+
+        Raises:
+            ConfigError: If there is no scale, or one is not above 0.
         """
-        canvas = images.shape[-2], images.shape[-1]
-        normalised = self.normalise(images)
-        logits, deltas = self._judge(normalised)
-        probabilities, deltas = logits.float().sigmoid(), deltas.float()
-        if flip:
-            mirror = self.anchors.mirror_rows(normalised.shape[-2], normalised.shape[-1], images.device)
-            mirrored_logits, mirrored_deltas = self._judge(normalised.flip(-1))
-            probabilities = (probabilities + mirrored_logits[:, mirror].float().sigmoid()) / 2
-            # What lies to the right of an anchor lies to the left in the mirror.
-            signs = deltas.new_tensor([-1, 1, 1, 1])
-            deltas = (deltas + mirrored_deltas[:, mirror].float() * signs) / 2
+        found = [self._candidates(view, flip) for view in views_at(images, scales)]
+        # One view's are not copied: they are the largest tensors of all.
+        probabilities, deltas, anchors = (
+            parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2) for parts in zip(*found, strict=True)
+        )
         return select_detections(
             probabilities,
             deltas,
-            self._canvas_anchors(normalised),
-            canvas,
+            anchors,
+            canvas=(images.shape[-2], images.shape[-1]),
             score_threshold=self.score_threshold,
             nms_iou=self.nms_iou,
             pre_nms_count=self.pre_nms_count,
             max_detections=self.max_detections,
         )
+
+    def _candidates(self, view: View, flip: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what is found in one view.
+
+        Returns:
+            Class probabilities, float32 [B, A, C]; box deltas, float32 [B, A, 4]; and the anchors in pixels of the
+            images at their own size, float32 [A, 4]. Deltas are relative to the anchor, so they know no scale.
+        """
+        normalised = self.normalise(view.images)
+        logits, deltas = self._judge(normalised)
+        probabilities, deltas = logits.float().sigmoid(), deltas.float()
+        if flip:
+            mirror = self.anchors.mirror_rows(normalised.shape[-2], normalised.shape[-1], normalised.device)
+            mirrored_logits, mirrored_deltas = self._judge(normalised.flip(-1))
+            probabilities = (probabilities + mirrored_logits[:, mirror].float().sigmoid()) / 2
+            # What lies to the right of an anchor lies to the left in the mirror.
+            signs = deltas.new_tensor([-1, 1, 1, 1])
+            deltas = (deltas + mirrored_deltas[:, mirror].float() * signs) / 2
+        anchors = self._canvas_anchors(normalised)
+        return probabilities, deltas, anchors / anchors.new_tensor(view.ratios * 2)
 
     def restore(self, predictions: list[Prediction], scales: Tensor, sizes: Tensor) -> list[Prediction]:
         """Return ``predictions`` in pixels of the original images: see ``restore_detections``."""

@@ -12,6 +12,7 @@ from torch import nn
 from lightning_st.errors import ConfigError
 from lightning_st.models import RetinaNet
 from lightning_st.models.boxes import encode
+from lightning_st.models.images import views_at
 from lightning_st.models.matching import match_anchors
 from lightning_st.models.normalization import set_momentum
 from lightning_st.types import BoxKind
@@ -248,6 +249,33 @@ def test_flip_averaging_of_mirrored_images_is_mirrored():
     assert not same(predictions, model.predict(images), tolerance=1e-3)
 
 
+@pytest.mark.parametrize("scale", [2.0, 0.75, 1.3])
+def test_another_scale_predicts_what_resized_images_do(scale):
+    model = make_lively(max_detections=20).eval()
+    images = make_images(2, height=60, width=90)
+    (view,) = views_at(images, [scale])
+    expected = model.predict(view.images)
+    for prediction in expected:
+        prediction["boxes"] = prediction["boxes"] / torch.tensor(
+            [view.images.shape[-1] / 90, view.images.shape[-2] / 60] * 2
+        )
+    assert all(len(prediction["scores"]) for prediction in expected)
+    assert same(model.predict(images, scales=[scale]), expected, tolerance=1e-5)
+
+
+def test_candidates_of_all_scales_are_joined():
+    """With no suppression and no limit, the union of what each scale finds by itself."""
+    model = make_lively(nms_iou=1.0, max_detections=10**6, pre_nms_count=10**6).eval()
+    images = make_images(2)
+    alone = [model.predict(images, flip=True, scales=[scale]) for scale in (1.0, 1.5)]
+    for joined, *parts in zip(model.predict(images, flip=True, scales=[1.0, 1.5]), *alone, strict=True):
+        scores = torch.cat([part["scores"] for part in parts])
+        order = scores.argsort(descending=True, stable=True)
+        assert len(order) == len(joined["scores"])
+        assert torch.equal(joined["scores"], scores[order])
+        assert torch.equal(joined["boxes"], torch.cat([part["boxes"] for part in parts])[order])
+
+
 def test_canvases_of_any_size_are_padded_inside():
     model = make_lively().eval()
     images = make_images(2, height=50, width=70)
@@ -379,7 +407,7 @@ def test_own_neck_and_its_options(neck):
 
 
 def test_no_images_have_no_predictions():
-    assert make_lively().eval().predict(make_images()[:0], flip=True) == []
+    assert make_lively().eval().predict(make_images()[:0], flip=True, scales=[1.0, 1.5]) == []
 
 
 def test_config_files_can_name_every_argument():
