@@ -1,4 +1,4 @@
-"""How the anchors of a batch are cut into blocks, so that intermediate results stay in a cache or in bounds."""
+"""How anchors, or rows of pixels, are cut into blocks, so that intermediate results stay in a cache or in bounds."""
 
 from collections.abc import Iterator
 
@@ -11,19 +11,19 @@ DEVICE_ELEMENTS = 2**25
 """Elements of one intermediate result on an accelerator: 128 MiB of float32 bound the memory and launch few kernels."""
 
 
-def anchor_blocks(anchor_count: int, elements_per_anchor: int, device: torch.device) -> Iterator[slice]:
-    """Yield the slices of the anchors that are worked on at once.
+def blocks_of(count: int, elements_each: int, device: torch.device) -> Iterator[slice]:
+    """Yield the slices of what is worked on at once.
 
     Args:
-        anchor_count: How many anchors there are.
-        elements_per_anchor: Elements of an intermediate result for each anchor, the whole batch together.
+        count: How many anchors or rows there are.
+        elements_each: Elements of an intermediate result for each of them, the whole batch together.
         device: Where the work is done. A compiled graph fuses the work itself and gets one block.
 
     Example:
-        >>> list(anchor_blocks(5, CPU_ELEMENTS // 2, torch.device("cpu")))
+        >>> list(blocks_of(5, CPU_ELEMENTS // 2, torch.device("cpu")))
         [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
     elements = CPU_ELEMENTS if device.type == "cpu" else DEVICE_ELEMENTS
-    step = anchor_count if torch.compiler.is_compiling() else max(1, elements // max(1, elements_per_anchor))
-    for start in range(0, anchor_count, max(1, step)):
-        yield slice(start, min(start + step, anchor_count))
+    step = count if torch.compiler.is_compiling() else max(1, elements // max(1, elements_each))
+    for start in range(0, count, max(1, step)):
+        yield slice(start, min(start + step, count))

@@ -1,4 +1,7 @@
-"""The losses of RetinaNet (paper.md, section 4.4) for all images of a batch at once, in float32."""
+"""The losses of detectors (paper.md, section 4.4) and segmenters (section 6), for all images of a batch at once.
+
+All are computed in float32.
+"""
 
 from typing import Any
 
@@ -7,7 +10,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lightning_st.models.blocks import anchor_blocks
+from lightning_st.models.blocks import blocks_of
+from lightning_st.types import IGNORE_INDEX
 
 BACKGROUND = -1
 """Label of an anchor that is to find nothing."""
@@ -50,7 +54,7 @@ class _FocalLoss(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
         sums = torch.zeros(len(logits), device=logits.device)
         gradient = torch.empty_like(logits)
-        for block in anchor_blocks(logits.shape[1], len(logits) * logits.shape[2], logits.device):
+        for block in blocks_of(logits.shape[1], len(logits) * logits.shape[2], logits.device):
             block_sums, block_gradient = _focal_block(logits[:, block].float(), labels[:, block], alpha, gamma)
             sums = sums + block_sums
             gradient[:, block] = block_gradient
@@ -132,9 +136,48 @@ def stream_weights(positive_counts: Tensor, pseudo: Tensor) -> Tensor:
         >>> stream_weights(torch.tensor([3, 0, 1]), torch.tensor([False, False, True]))
         tensor([0.5000, 0.5000, 0.5000])
     """
+    image_counts, positives = _stream_totals(positive_counts, pseudo)
+    factors = image_counts / (positives + 1)
+    return factors[pseudo.long()]
+
+
+def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return each image's softmax cross entropy, summed over its pixels, float32 [B].
+
+    Args:
+        logits: floating [B, C, H, W]; computed on in float32, whatever they are.
+        labels: uint8 [B, H, W], class indices; pixels of ``IGNORE_INDEX`` are left out.
+
+    Example:
+        >>> pixel_loss(torch.zeros(1, 2, 1, 3), torch.tensor([[[0, 1, 255]]], dtype=torch.uint8))  # 2 log(2)
+        tensor([1.3863])
+    """
+    losses = nn.functional.cross_entropy(logits.float(), labels.long(), ignore_index=IGNORE_INDEX, reduction="none")
+    return losses.sum(dim=(1, 2))
+
+
+def pixel_weights(pixel_counts: Tensor, pseudo: Tensor) -> Tensor:
+    """Return the factor of each image's sum: images of its stream over labelled pixels of its stream, float32 [B].
+
+    As ``stream_weights``, but the mean over a stream's images is the mean over its pixels, and 0 where it has none.
+
+    Args:
+        pixel_counts: int64 [B], pixels of each image that are not ignored.
+        pseudo: bool [B], which stream the image belongs to.
+
+    Example:
+        >>> pixel_weights(torch.tensor([6, 2, 0]), torch.tensor([False, False, True]))
+        tensor([0.2500, 0.2500, 1.0000])
+    """
+    image_counts, pixels = _stream_totals(pixel_counts, pseudo)
+    factors = image_counts / pixels.clamp(min=1)
+    return factors[pseudo.long()]
+
+
+def _stream_totals(counts: Tensor, pseudo: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the images of each stream and the sums of their ``counts``, int64 [2] each, over all processes."""
     is_member = torch.stack([~pseudo, pseudo])  # [2, B]
-    totals = torch.stack([is_member.sum(dim=1), (is_member * positive_counts).sum(dim=1)])
+    totals = torch.stack([is_member.sum(dim=1), (is_member * counts).sum(dim=1)])
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(totals)
-    factors: Tensor = totals[0] / (totals[1] + 1)
-    return factors[pseudo.long()]
+    return totals[0], totals[1]

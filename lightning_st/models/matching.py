@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lightning_st.models.blocks import anchor_blocks
+from lightning_st.models.blocks import blocks_of
 from lightning_st.types import BoxKind
 
 CROWD_COVERAGE = 0.5
@@ -46,7 +46,7 @@ def match_anchors(
     )
     best_overlap = boxes.new_zeros(batch_size, box_count)
     best_anchor = torch.zeros_like(kinds, dtype=torch.int64)
-    for block in anchor_blocks(len(anchors), kinds.numel(), boxes.device):
+    for block in blocks_of(len(anchors), kinds.numel(), boxes.device):
         overlap = _overlaps(edges[:, block], boxes, is_crowd)  # [B, M, a]
         block_overlap, block_anchor = _first_max(overlap, dim=2)
         is_better = block_overlap > best_overlap

@@ -8,7 +8,15 @@ from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
 from lightning_st.models import blocks
-from lightning_st.models.losses import BACKGROUND, IGNORED, focal_loss, huber_loss, stream_weights
+from lightning_st.models.losses import (
+    BACKGROUND,
+    IGNORED,
+    focal_loss,
+    huber_loss,
+    pixel_loss,
+    pixel_weights,
+    stream_weights,
+)
 
 
 @pytest.mark.parametrize(
@@ -114,3 +122,33 @@ def test_stream_weights_make_the_mean_the_loss_of_each_stream():
 
 def test_stream_weights_without_positives_or_without_a_stream():
     assert stream_weights(torch.tensor([0, 0]), torch.tensor([True, True])).tolist() == [2, 2]
+
+
+def test_pixel_loss_by_hand():
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]]).reshape(2, 2, 1, 1).expand(2, 2, 1, 3).requires_grad_()
+    labels = torch.tensor([[[0, 1, 255]], [[255, 255, 255]]], dtype=torch.uint8)
+    losses = pixel_loss(logits, labels)
+    assert losses.tolist() == pytest.approx([math.log1p(math.exp(-2)) + math.log1p(math.exp(2)), 0])
+    losses.sum().backward()
+    assert logits.grad[0, :, 0, 2].tolist() == [0, 0]
+    assert not logits.grad[1].any()
+
+
+def test_pixel_loss_computes_on_half_precision_in_float32():
+    logits = (50 * torch.randn(1, 4, 30, 30, generator=torch.Generator().manual_seed(0))).to(torch.bfloat16)
+    labels = torch.zeros(1, 30, 30, dtype=torch.uint8)
+    assert pixel_loss(logits, labels).dtype == torch.float32
+    assert torch.equal(pixel_loss(logits, labels), pixel_loss(logits.float(), labels))
+
+
+def test_pixel_weights_make_the_mean_the_loss_of_each_stream():
+    pixels = torch.tensor([40, 0, 70, 20, 10])
+    pseudo = torch.tensor([False, True, False, True, True])
+    sums = torch.tensor([10.0, 0.0, 3.0, 5.0, 7.0])
+    losses = sums * pixel_weights(pixels, pseudo)
+    assert losses[~pseudo].mean().item() == pytest.approx(13 / 110)
+    assert losses[pseudo].mean().item() == pytest.approx(12 / 30)
+
+
+def test_pixel_weights_of_a_stream_without_pixels_are_finite():
+    assert pixel_weights(torch.tensor([0, 0]), torch.tensor([True, True])).tolist() == [2, 2]
