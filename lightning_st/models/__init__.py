@@ -6,6 +6,7 @@ for images, and which metric judges them. An own one needs nothing from this roo
 
 from lightning_st.models.coco_metric import CocoMetric
 from lightning_st.models.detections import restore_detections
+from lightning_st.models.mean_iou import MeanIoU
 from lightning_st.models.retinanet import RetinaNet
 
-__all__ = ["CocoMetric", "RetinaNet", "restore_detections"]
+__all__ = ["CocoMetric", "MeanIoU", "RetinaNet", "restore_detections"]
