@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_st.models.activations import ACTIVATIONS
+from lightning_st.models.heads.convolutions import normal_convolution
 from lightning_st.models.normalization import EPSILON
 
 PRIOR_PROBABILITY = 0.01
@@ -43,8 +44,8 @@ class RetinaHead(nn.Module):
         self.class_tower = _Tower(level_count, in_width, width, depth, activation)
         self.box_tower = _Tower(level_count, in_width, width, depth, activation)
         predictor_width = width if depth else in_width
-        self.class_predictor = _convolution(predictor_width, anchors_per_location * class_count, std=1e-5)
-        self.box_predictor = _convolution(predictor_width, anchors_per_location * 4, std=1e-5)
+        self.class_predictor = normal_convolution(predictor_width, anchors_per_location * class_count, 3, std=1e-5)
+        self.box_predictor = normal_convolution(predictor_width, anchors_per_location * 4, 3, std=1e-5)
         nn.init.constant_(self.class_predictor.bias, -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))  # type: ignore[arg-type]
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -69,7 +70,7 @@ class _Tower(nn.Module):
     def __init__(self, level_count: int, in_width: int, width: int, depth: int, activation: str) -> None:
         super().__init__()
         widths = [in_width] + [width] * depth
-        self.convolutions = nn.ModuleList(_convolution(a, b, std=0.01) for a, b in pairwise(widths))
+        self.convolutions = nn.ModuleList(normal_convolution(a, b, 3, std=0.01) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(
             nn.ModuleList(nn.BatchNorm2d(width, eps=EPSILON) for _ in range(depth)) for _ in range(level_count)
         )
@@ -80,14 +81,6 @@ class _Tower(nn.Module):
         for convolve, normalise in zip(self.convolutions, cast(nn.ModuleList, self.norms[level]), strict=True):
             x = self.activation(normalise(convolve(x)))
         return x
-
-
-def _convolution(in_width: int, width: int, std: float) -> nn.Conv2d:
-    """Return a 3x3 convolution with normal weights of deviation ``std`` and zero bias."""
-    convolution = nn.Conv2d(in_width, width, 3, padding=1)
-    nn.init.normal_(convolution.weight, std=std)
-    nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
-    return convolution
 
 
 def _by_anchor(x: Tensor, count: int) -> Tensor:
