@@ -1,4 +1,4 @@
-"""Self-training for object detection in PyTorch Lightning: teacher, pseudo-labels, student, honest report.
+"""Self-training for detection and segmentation in PyTorch Lightning: teacher, pseudo-labels, student, honest report.
 
 Names are imported when they are first used, so that ``import lightning_st`` costs nothing.
 """
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning_st.data import SelfTrainingDataModule
     from lightning_st.index import AnnotationIndex
-    from lightning_st.models import RetinaNet
+    from lightning_st.models import RetinaNet, SemanticSegmenter
     from lightning_st.modules import StudentModule, TeacherModule
     from lightning_st.selftrain import PseudoLabels
     from lightning_st.stages import self_train
@@ -21,6 +21,7 @@ __all__ = [
     "PseudoLabels",
     "RetinaNet",
     "SelfTrainingDataModule",
+    "SemanticSegmenter",
     "StudentModule",
     "TeacherModule",
     "self_train",
@@ -31,6 +32,7 @@ _ROOM_OF = {
     "PseudoLabels": "selftrain",
     "RetinaNet": "models",
     "SelfTrainingDataModule": "data",
+    "SemanticSegmenter": "models",
     "StudentModule": "modules",
     "TeacherModule": "modules",
     "self_train": "stages",

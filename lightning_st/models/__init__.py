@@ -8,5 +8,6 @@ from lightning_st.models.coco_metric import CocoMetric
 from lightning_st.models.detections import restore_detections
 from lightning_st.models.mean_iou import MeanIoU
 from lightning_st.models.retinanet import RetinaNet
+from lightning_st.models.segmenter import SemanticSegmenter
 
-__all__ = ["CocoMetric", "MeanIoU", "RetinaNet", "restore_detections"]
+__all__ = ["CocoMetric", "MeanIoU", "RetinaNet", "SemanticSegmenter", "restore_detections"]

@@ -4,22 +4,27 @@ from pathlib import Path
 
 import pytest
 import test_retinanet
+import test_segmenter
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from lightning_st.models import RetinaNet
 from lightning_st.types import BoxKind
 
 PROCESSES = 2
 
 
 def whole_batch() -> dict:
-    """Six images of which process 0 gets four; all boxes, and all human labels but one, lie there."""
+    """Six images of which process 0 gets four; all boxes, and all human labels but one, lie there.
+
+    Half of the labelled pixels lie there, too; the last image has none.
+    """
     pseudo = torch.tensor([False, False, True, True, True, False])
     batch = test_retinanet.make_batch(6, pseudo=pseudo)
     batch["boxes"][2, 0], batch["labels"][2, 0] = torch.tensor([10.0, 10.0, 50.0, 50.0]), 0
     batch["kinds"][2, 0] = BoxKind.OBJECT
+    batch["masks"] = test_segmenter.make_batch(6)["masks"]
+    batch["masks"][-1] = 255
     return batch
 
 
@@ -48,8 +53,12 @@ class Backbone(nn.Module):
         return maps[1:]
 
 
-def make_model() -> RetinaNet:
-    return test_retinanet.make_tiny(backbone=Backbone, backbone_options={}, batch_norm="sync")
+TASKS = ("detector", "segmenter")
+
+
+def make_model(task: str) -> nn.Module:
+    make_tiny = test_retinanet.make_tiny if task == "detector" else test_segmenter.make_tiny
+    return make_tiny(backbone=Backbone, backbone_options={}, batch_norm="sync")
 
 
 def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -62,26 +71,37 @@ def train_once(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=PROCESSES)
     share = slice(0, 4) if rank == 0 else slice(4, 6)
     batch = {key: value[share] for key, value in whole_batch().items()}
-    model = make_model()
-    losses, _ = model.losses(batch)
-    stream_loss(losses, batch["pseudo"], [3, 3]).backward()
-    for parameter in model.parameters():
-        dist.all_reduce(parameter.grad)
-    result = {"losses": losses.detach(), "gradients": gradients(model), "state": model.state_dict()}
-    torch.save(result, Path(folder) / f"{rank}.pt")
+    for task in TASKS:
+        model = make_model(task)
+        losses, _ = model.losses(batch)
+        stream_loss(losses, batch["pseudo"], [3, 3]).backward()
+        for parameter in model.parameters():
+            dist.all_reduce(parameter.grad)
+        result = {"losses": losses.detach(), "gradients": gradients(model), "state": model.state_dict()}
+        torch.save(result, Path(folder) / f"{task}_{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("processes")
     torch.multiprocessing.spawn(train_once, args=(str(folder),), nprocs=PROCESSES)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
+    return folder
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def task(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def expected() -> dict:
-    batch, model = whole_batch(), make_model()
+def results(folder, task) -> list[dict]:
+    return [torch.load(folder / f"{task}_{rank}.pt") for rank in range(PROCESSES)]
+
+
+@pytest.fixture(scope="module")
+def expected(task) -> dict:
+    batch, model = whole_batch(), make_model(task)
     losses, _ = model.losses(batch)
     stream_loss(losses, batch["pseudo"], [3, 3]).backward()
     return {"losses": losses.detach(), "gradients": gradients(model), "state": model.state_dict()}

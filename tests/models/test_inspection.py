@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lightning_st.cli import main
-from lightning_st.models import RetinaNet
+from lightning_st.models import RetinaNet, SemanticSegmenter
 from lightning_st.models.inspection import inspect_model
 
 
@@ -54,6 +54,18 @@ def test_kept_bytes_are_those_of_real_tensors():
         model(torch.zeros(4, 3, 128, 192, dtype=torch.uint8))
     real = sum(size for pointer, size in sizes.items() if pointer not in weights) / 4
     assert predicted == pytest.approx(real, rel=0.02)
+
+
+def test_a_segmenter():
+    arguments = {"backbone": "resnet18", "neck": "fpn", "neck_width": 32, "head_width": 32, "head_depth": 1}
+    found = inspect_model(lambda: SemanticSegmenter(["cat", "dog"], **arguments), 128, 200)
+    by_name = {part.name: part for part in found.parts}
+    assert by_name["normalise"].outputs == [(3, 128, 256)]
+    assert by_name["neck"].outputs[0] == (32, 16, 32)
+    assert by_name["head"].parameters == (9 * 32 + 1) * 32 + 2 * 32 + 2 * (32 + 1)
+    assert by_name["head"].multiply_adds == 32 * 64 * (9 * 32 * 32 + 32 * 2)
+    assert by_name["head"].outputs == by_name["all"].outputs == [(2, 32, 64)]
+    assert found.kept_bytes > 0
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""Parameters and multiply-adds of the paper's models (paper.md, sections 5.6 and 8), without computing any of them."""
+"""Parameters and multiply-adds of the paper's models (paper.md, sections 5.6, 6, 8), without computing any of them."""
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightning_st.models import RetinaNet
+from lightning_st.models import RetinaNet, SemanticSegmenter
 from lightning_st.models.backbones import build_backbone
 
 CLASSES = [str(number) for number in range(91)]
@@ -46,6 +46,25 @@ def test_counts_are_the_published_ones(name):
 
 
 @pytest.mark.parametrize(
+    ("backbone", "parameters", "multiply_adds"),
+    [("tf_efficientnet_b7", 67_527_317, 59.3547), ("tf_efficientnet_l2", 472_883_289, 226.0058)],
+)
+def test_counts_of_the_papers_segmenters(backbone, parameters, multiply_adds):
+    """Without ImageNet's classifier: section 6 has 67.53 M and 59.35 B, and 472.88 M and 226.01 B.
+
+    Section 6 counts to 10,000 parameters, so it cannot tell whether the head's 768 biases are there.
+    """
+    with torch.device("meta"):
+        model = SemanticSegmenter(CLASSES[:21], backbone).eval()
+        images = torch.empty(1, 3, 512, 512, dtype=torch.uint8)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    with FlopCounterMode(display=False) as counter:
+        logits = model(images)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(multiply_adds, abs=5e-5)
+    assert logits.shape == (1, 21, 128, 128)
+
+
+@pytest.mark.parametrize(
     ("name", "millions"), [("49s", 9.089), ("49", 21.831), ("96", 36.263), ("143", 60.248), ("190", 126.588)]
 )
 def test_spinenets_without_a_head(name, millions):
@@ -81,3 +100,33 @@ def test_each_backbone_with_each_neck_takes_a_step(backbone, neck):
     without = [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert without == []
     assert len(model.eval().predict(batch["images"])) == 2
+
+
+PAIRS = [(backbone, neck) for backbone in BACKBONES for neck in ("fpn", "nas-fpn")] + [("spinenet-49s", "identity")]
+
+
+@pytest.mark.parametrize(("backbone", "neck"), PAIRS)
+def test_each_pair_as_a_segmenter_takes_a_step(backbone, neck):
+    torch.manual_seed(0)
+    options = {"backbone_options": BACKBONES[backbone], "neck": neck, "neck_width": 16, "head_width": 16}
+    options["neck_options"] = {"repeats": 1, "separable": True} if neck == "nas-fpn" else None
+    model = SemanticSegmenter(["cat", "dog"], backbone=backbone, head_depth=1, **options).train()
+    batch = {
+        "images": torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8),
+        "masks": torch.randint(0, 2, (2, 128, 128), dtype=torch.uint8),
+        "pseudo": torch.tensor([False, True]),
+    }
+    losses, _ = model.losses(batch)
+    losses.sum().backward()
+    assert torch.isfinite(losses).all()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert without == []
+    before = [p.detach().clone() for p in model.parameters()]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # SpineNet's level 7 is one pixel here
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+    (found, _) = model.eval().restore(
+        model.predict(batch["images"]), torch.full((2, 2), 0.5), torch.tensor([[256, 256]] * 2)
+    )
+    assert found["mask"].shape == (256, 256)
+    assert found["confidence"].isfinite().all()
