@@ -22,6 +22,21 @@ TINY_MODEL = {
 }
 
 
+TINY_SEGMENTER = {
+    "class_path": "lightning_st.SemanticSegmenter",
+    "init_args": {
+        "backbone": "resnet10t",
+        "backbone_options": {"channels": [8, 8, 16, 16], "stem_width": 8},
+        "neck": "fpn",
+        "max_level": 4,
+        "neck_width": 8,
+        "head_width": 8,
+        "head_depth": 1,
+        "batch_norm_momentum": 0.3,
+    },
+}
+
+
 def write_data(folder: Path, labeled: int = 8, unlabeled: int = 10) -> dict[str, Any]:
     """Write four small sets of images and return the sources that name them."""
     counts = {"labeled": labeled, "unlabeled": unlabeled, "val": 5, "test": 5}
@@ -31,6 +46,28 @@ def write_data(folder: Path, labeled: int = 8, unlabeled: int = 10) -> dict[str,
         sources[name] = {"images": str(images), "annotations": str(annotations)}
     del sources["unlabeled"]["annotations"]
     return sources
+
+
+def write_mask_data(folder: Path, labeled: int = 8, unlabeled: int = 10) -> dict[str, Any]:
+    """Write four small sets of images with masks and return the sources that name them."""
+    counts = {"labeled": labeled, "unlabeled": unlabeled, "val": 5, "test": 5}
+    sources = {}
+    for seed, (name, count) in enumerate(counts.items()):
+        images, masks, classes = helpers.write_masks(folder / name, count, size=(64, 80), seed=seed)
+        sources[name] = {"images": str(images), "masks": str(masks), "classes": str(classes)}
+    sources["unlabeled"] = {"images": sources["unlabeled"]["images"]}
+    return sources
+
+
+def tiny_mask_recipe(folder: Path, **data: Any) -> dict[str, Any]:
+    """Return the same for masks."""
+    recipe = tiny_recipe(folder / "boxes")
+    common = {key: value for key, value in recipe["data"].items() if key not in ("labeled", "unlabeled", "val", "test")}
+    recipe |= {"data": {**write_mask_data(folder), **common, **data}, "model": TINY_SEGMENTER}
+    recipe["pseudo_label"] = {"score_threshold": 0.34, "shard_size": 4}
+    for name in ("teacher", "student"):
+        recipe[name] |= {"lr": 0.02, "max_steps": 12, "validate_every": 4}
+    return recipe
 
 
 def tiny_recipe(folder: Path, labeled: int = 8, unlabeled: int = 10, **data: Any) -> dict[str, Any]:

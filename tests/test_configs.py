@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from recipes import write_mask_data
 
 from lightning_st.cli import main
 
@@ -13,6 +14,7 @@ CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.par
 # The recipes of self_train have a model that is a task; the configs of fit one that is a LightningModule.
 FITS = [path for path in CONFIGS if "Module" in yaml.safe_load(path.read_text())["model"]["class_path"]]
 RECIPES = [path for path in CONFIGS if path not in FITS]
+MASKS = "segmentation/cpu_small.yaml"
 SMALL_DATA = ["--data.image_size=64", "--data.batch_size=4", "--data.num_workers=0"]
 
 
@@ -29,17 +31,20 @@ def test_all_configs_are_known():
         "detection/coco_retinanet_r50_student.yaml",
         "detection/coco_retinanet_r50_teacher.yaml",
     }
-    assert {name(path) for path in RECIPES} == {"detection/cpu_small.yaml", "quickstart.yaml"}
+    assert {name(path) for path in RECIPES} == {"detection/cpu_small.yaml", "quickstart.yaml", MASKS}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name)
 def test_a_recipe_goes_the_whole_way(tiny_run, tmp_path, path):
-    recipe, _ = tiny_run
+    if name(path) == MASKS:
+        recipe, more = {"data": write_mask_data(tmp_path / "data")}, []
+    else:
+        recipe, more = tiny_run[0], ["--model.score_threshold=0.001"]
     words = [
         *("--config", str(path), "--output", str(tmp_path / "run"), *SMALL_DATA, "--data.example=null"),
         *source_words(recipe, "labeled", "unlabeled", "val", "test"),
-        *("--teacher.max_steps=2", "--student.max_steps=2", "--pseudo_label.score_threshold=0.001"),
-        *("--model.score_threshold=0.001", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"),
+        *("--teacher.max_steps=2", "--student.max_steps=2", "--pseudo_label.score_threshold=0.001", *more),
+        *("--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"),
     ]
     assert main(["self_train", *words]) == 0
     assert (tmp_path / "run" / "report" / "index.html").is_file()

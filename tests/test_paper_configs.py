@@ -32,15 +32,25 @@ CELLS: dict[tuple[str, ...], tuple[int, dict[str, Any]]] = {
 }
 
 
-def read(*names: str) -> Recipe:
-    words = [word for name in ("coco", *names) for word in ("--config", str(FOLDER / f"{name}.yaml"))]
+# Segmentation, after pascal/voc2012.yaml: trainable parameters with PASCAL's 21 classes, and what must hold beside.
+PASCAL: dict[tuple[str, ...], tuple[int, dict[str, Any]]] = {
+    ("pascal/b7", "pascal/s1"): (67_527_317, {"augment": "S1", "steps": 40_000, "lr": 0.08}),
+    ("pascal/b7", "pascal/s4"): (67_527_317, {"augment": "S4", "steps": 40_000, "lr": 0.08}),
+    ("pascal/b7", "pascal/s4", "pascal/train_aug"): (67_527_317, {"pretrained": "ns_jft_in1k"}),
+    ("pascal/l2", "pascal/s4"): (472_883_289, {"steps": 20_000, "lr": 0.2}),
+}
+
+
+def read(*names: str, base: str = "coco") -> Recipe:
+    words = [word for name in (base, *names) for word in ("--config", str(FOLDER / f"{name}.yaml"))]
     return read_recipe(parse_recipe(recipe_parser("self_train", ""), [*words, "--output", "out"]))
 
 
-@pytest.mark.parametrize("names", CELLS, ids=" ".join)
+@pytest.mark.parametrize("names", [*CELLS, *PASCAL], ids=" ".join)
 def test_each_cell_is_the_papers(names):
-    parameters, wanted = CELLS[names]
-    recipe = read(*names)
+    parameters, wanted = (CELLS | PASCAL)[names]
+    is_segmentation = names in PASCAL
+    recipe = read(*names, base="pascal/voc2012" if is_segmentation else "coco")
     arguments = recipe.model["init_args"]
     found = {
         "augment": recipe.data["augment"],
@@ -48,18 +58,19 @@ def test_each_cell_is_the_papers(names):
         "pretrained": arguments["pretrained"],
         "size": recipe.data["image_size"],
         "steps": TrainSettings.read(recipe.student, "student").max_steps,
+        "lr": recipe.teacher["lr"],
     }
     assert {key: found[key] for key in wanted} == wanted
     # The weights need a download; the size does not follow from them.
     spec = {**recipe.model, "init_args": {**arguments, "pretrained": False}}
-    classes = [str(number) for number in range(91)]
+    classes = [str(number) for number in range(21 if is_segmentation else 91)]
     with torch.device("meta"):
         model = build_factory(spec)(classes)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
 
 
 def test_no_file_is_left_out():
-    named = {name for names in CELLS for name in names} | {"coco"}
+    named = {name for names in CELLS | PASCAL for name in names} | {"coco", "pascal/voc2012"}
     assert {str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.yaml")} == named
 
 
@@ -85,6 +96,17 @@ def test_learning_rates_are_the_papers(names, points, role):
         section["step_gamma"],
     )
     assert {step: schedule.learning_rate(step) for step in points} == pytest.approx(points, abs=1e-9)
+
+
+def test_what_the_segmenters_share():
+    recipe = read("pascal/b7", base="pascal/voc2012")
+    assert (recipe.data["batch_size"], recipe.data["pseudo_ratio"], recipe.data["image_size"]) == (256, 1, 512)
+    assert recipe.data["augment_options"] == {"scale_jitter": [0.2, 1.5]}
+    student = recipe.student
+    assert (student["warmup_lr"], student["warmup_steps"], student["weight_decay"]) == (0.001, 500, 1e-5)
+    labelling = recipe.labelling()
+    assert (labelling.score_threshold, labelling.flip, len(labelling.scales)) == (0.5, True, 6)
+    assert recipe.trainer["gradient_clip_val"] == 10
 
 
 def test_what_all_cells_share():

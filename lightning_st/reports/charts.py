@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from lightning_st.reports.text import tick_text
+
 _WIDTH, _HEIGHT = 480, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 468, 12, 226
 _MOST_POINTS = 200
@@ -144,7 +146,7 @@ def bar_chart(
     x_axis = Axis(start, start + bin_count * width, _LEFT, _RIGHT)
     y_axis = Axis(0.0, _scaled(highest, log) * 1.05 or 1.0, _BOTTOM, _TOP)
     ticks = [0, *(10**power for power in range(len(str(int(highest)))))] if log else y_axis.ticks()
-    parts = _frame(x_axis, [(y_axis.place(_scaled(value, log)), f"{value:,.10g}") for value in ticks], labels)
+    parts = _frame(x_axis, [(y_axis.place(_scaled(value, log)), tick_text(value)) for value in ticks], labels)
     bar = Markup('<rect class="bar {}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>')
     bar_width = (x_axis.place(start + width) - _LEFT) * 0.84 / len(series)
     for number, (style, heights) in enumerate(series):
@@ -152,7 +154,7 @@ def bar_chart(
             if height:
                 left = x_axis.place(start + (place + 0.08) * width) + bar_width * number
                 top = y_axis.place(_scaled(height, log))
-                parts.append(bar.format(style, left, top, bar_width, _BOTTOM - top, f"{height:,.6g}"))
+                parts.append(bar.format(style, left, top, bar_width, _BOTTOM - top, f"{height:,.10g}"))
     return _svg([*parts, *(_mark(x_axis.place(x)) for x in marks)], alt)
 
 
@@ -161,7 +163,7 @@ def _scaled(value: float, log: bool) -> float:
 
 
 def _plain_ticks(axis: Axis) -> list[tuple[float, str]]:
-    return [(axis.place(value), f"{value:,.10g}") for value in axis.ticks()]
+    return [(axis.place(value), tick_text(value)) for value in axis.ticks()]
 
 
 def _frame(x_axis: Axis, y_ticks: Sequence[tuple[float, str]], labels: tuple[str, str]) -> list[Markup]:

@@ -174,8 +174,8 @@ def _figures(run: Run, verdict: Verdict) -> Iterator[tuple[str, str]]:
             yield "over the control", difference_text(gain(run.student, run.control, verdict.split, key))
     if run.labels is not None:
         counts = run.labels.statistics
-        if run.labels.holds_masks:
-            yield "pixels that are kept", f"{sum(counts['pixels_by_class'].values()) / max(1, counts['pixels']):.0%}"
+        if run.labels.shown is not None:
+            yield "pixels that are kept", f"{run.labels.shown:.0%}"
         else:
             yield "pseudo-labels", count_text(counts.get("labels"))
         yield "images with one", f"{count_text(counts.get('images_with_labels'))} of {count_text(counts.get('images'))}"

@@ -99,6 +99,15 @@ class Labelling:
         return "pixels" in self.statistics
 
     @property
+    def shown(self) -> float | None:
+        """The part (0-1) of all pixels that a student is shown; None for boxes."""
+        if not self.holds_masks:
+            return None
+        shown: int = sum(self.statistics["pixels_by_class"].values())
+        total: int = self.statistics["pixels"]
+        return shown / max(1, total)
+
+    @property
     def things(self) -> str:
         """What a threshold keeps or not: "boxes" or "pixels"."""
         return "pixels" if self.holds_masks else "boxes"

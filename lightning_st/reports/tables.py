@@ -99,8 +99,11 @@ def counts_table(run: Run) -> Table:
                 rows.append([*row, "", ""])
             name = run.numbered("pseudo-labels", round_.number)
             row = _counts_row(name, counts.get("images"), counts.get("images_with_labels"), counts.get("labels"), each)
-            rows.append([*row, count_text(counts.get("unsure")), score_text(counts.get("mean_score"))])
-    header = ["", "images", "with a label", "labels", "labels an image", "unsure, ignored", "mean score"]
+            shown = round_.labels.shown
+            ignored = count_text(counts.get("unsure")) if shown is None else f"{1 - shown:.0%}"
+            rows.append([*row, ignored, score_text(counts.get("mean_score"))])
+    unsure = "pixels ignored" if run.labels is not None and run.labels.holds_masks else "unsure, ignored"
+    header = ["", "images", "with a label", "labels", "labels an image", unsure, "mean score"]
     note = " (a label is a class that an image shows)" if "pixels_by_class" in human else ""
     return Table(f"How many labels{note}", header, rows)
 

@@ -59,6 +59,18 @@ def count_text(value: float | None) -> str:
     return MISSING if value is None else f"{value:,.0f}"
 
 
+def tick_text(value: float) -> str:
+    """Write a number beside an axis, where there is room for five characters.
+
+    Example:
+        >>> tick_text(0.25), tick_text(2000.0), tick_text(10_000), tick_text(1e8)
+        ('0.25', '2,000', '10 k', '100 M')
+    """
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:,.10g} M"
+    return f"{value / 1e3:,.10g} k" if abs(value) >= 1e4 else f"{value:,.10g}"
+
+
 def counted(value: int, singular: str) -> str:
     """Write a count with its noun.
 

@@ -125,8 +125,8 @@ def _refuse_empty_labels(manifest: Mapping[str, Any], store: Path) -> None:
     raise StageError(
         f"{store}: none of {statistics['images']} images has a pseudo-label that reaches its class's threshold "
         f"({wanted}); the teacher {found}. Train the teacher longer (--teacher.max_steps), ask for less "
-        "(--pseudo_label.score_threshold, or the precision of a calibrated rule), or check its AP in evaluation.json "
-        "beside its checkpoints."
+        "(--pseudo_label.score_threshold, or the precision of a calibrated rule), or check its numbers in "
+        "evaluation.json beside its checkpoints."
     )
 
 
