@@ -9,5 +9,6 @@ from lightning_st.models.detections import restore_detections
 from lightning_st.models.mean_iou import MeanIoU
 from lightning_st.models.retinanet import RetinaNet
 from lightning_st.models.segmenter import SemanticSegmenter
+from lightning_st.models.voc_metric import VocMetric
 
-__all__ = ["CocoMetric", "MeanIoU", "RetinaNet", "SemanticSegmenter", "restore_detections"]
+__all__ = ["CocoMetric", "MeanIoU", "RetinaNet", "SemanticSegmenter", "VocMetric", "restore_detections"]

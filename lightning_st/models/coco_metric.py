@@ -1,22 +1,18 @@
 """COCO's average precision, computed by faster-coco-eval as pycocotools does."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from lightning_st.types import Prediction, Target
-
-ImageState = dict[str, NDArray[Any]]
-"""What the metric holds of one image: the fields of its ``Prediction``, and of its ``Target`` as "true_<field>"."""
+from lightning_st.models.image_records import ImageRecords
 
 AREA_NAMES = ("all", "small", "medium", "large")
 """COCO's ranges of an object's area: all, below 32^2, up to 96^2, above, in square pixels of the original image."""
 
 
-class CocoMetric:
+class CocoMetric(ImageRecords):
     """Average precision over IoU thresholds 0.50 to 0.95, as COCO defines it.
 
     ``compute()`` returns "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR" (the mean recall with at most
@@ -30,33 +26,9 @@ class CocoMetric:
     primary = "AP"
 
     def __init__(self, classes: Sequence[str], max_detections: int = 100) -> None:
+        super().__init__()
         self.classes = tuple(classes)
         self.max_detections = max_detections
-        self._images: dict[int, ImageState] = {}
-
-    def update(self, rows: Sequence[int], predictions: Sequence[Prediction], targets: Sequence[Target]) -> None:
-        """Add images. Images without predictions or without objects count, too.
-
-        Args:
-            rows: The images' rows in their index; an image that is added again replaces itself.
-            predictions: In pixels of the original images.
-            targets: The human labels, in pixels of the original images.
-        """
-        for row, prediction, target in zip(rows, predictions, targets, strict=True):
-            fields: dict[str, Any] = {**prediction, **{f"true_{name}": value for name, value in target.items()}}
-            self._images[int(row)] = {name: _to_numpy(value) for name, value in fields.items()}
-
-    def state(self) -> dict[int, ImageState]:
-        """Return what was added, by row."""
-        return dict(self._images)
-
-    def merge(self, states: Iterable[dict[int, ImageState]]) -> None:
-        """Replace what was added by the union of ``states``; an image in several of them counts once."""
-        self._images = {row: image for state in states for row, image in state.items()}
-
-    def reset(self) -> None:
-        """Forget everything that was added."""
-        self._images = {}
 
     def compute(self) -> dict[str, float]:
         """Return the numbers, 0-1; NaN where there is nothing to find."""
@@ -105,11 +77,6 @@ class CocoMetric:
             annotation["id"] = number + 1
         categories = [{"id": i, "name": name} for i, name in enumerate(self.classes)]
         return {"images": [{"id": row} for row in self._images], "annotations": annotations, "categories": categories}
-
-
-def _to_numpy(value: Tensor) -> NDArray[Any]:
-    """Return a tensor's values on the host, floating ones as float32 at least."""
-    return np.asarray((value.float() if value.is_floating_point() and value.itemsize < 4 else value).detach().cpu())
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -39,6 +39,8 @@ class PyramidModel(nn.Module):
         neck_width: int,
         batch_norm: BatchNormMode,
         batch_norm_momentum: float,
+        frozen_stages: int,
+        gradient_checkpointing: bool,
     ) -> None:
         super().__init__()
         self.classes = tuple(classes)
@@ -50,7 +52,9 @@ class PyramidModel(nn.Module):
         require_choice("batch_norm", batch_norm, get_args(BatchNormMode))
         self.batch_norm, self.batch_norm_momentum = batch_norm, batch_norm_momentum
         self.normalise = ImageNormalization(2**max_level)
-        self.backbone: Any = build_backbone(backbone, min_level, max_level, pretrained, backbone_options)
+        self.backbone: Any = build_backbone(
+            backbone, min_level, max_level, pretrained, backbone_options, frozen_stages, gradient_checkpointing
+        )
         self.neck: Any = build_neck(
             neck, self.backbone.levels, self.backbone.channels, max_level, neck_width, neck_options
         )

@@ -1,7 +1,7 @@
 """RetinaNet as a task: the paper's detector (paper.md, section 4)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +10,15 @@ from lightning_st.models.activations import ACTIVATIONS
 from lightning_st.models.anchors import AnchorGrid
 from lightning_st.models.arguments import require, require_choice
 from lightning_st.models.boxes import encode
-from lightning_st.models.coco_metric import CocoMetric
 from lightning_st.models.detections import restore_detections, select_detections
+from lightning_st.models.evaluators import Evaluator, make_metric
 from lightning_st.models.heads import RetinaHead
 from lightning_st.models.images import View, views_at
 from lightning_st.models.losses import BACKGROUND, IGNORED, focal_loss, huber_loss, stream_weights
 from lightning_st.models.matching import match_anchors
 from lightning_st.models.normalization import BatchNormMode
 from lightning_st.models.pyramid_model import PyramidModel
-from lightning_st.types import Batch, Prediction, TargetName
+from lightning_st.types import Batch, Metric, Prediction, TargetName
 
 
 class RetinaNet(PyramidModel):
@@ -34,6 +34,12 @@ class RetinaNet(PyramidModel):
             callable or its import path that makes one (see ``lightning_st.models.backbones``).
         backbone_options: Further arguments of the backbone's constructor.
         pretrained: False for random weights, True for timm's default weights, a tag of timm, or a file of weights.
+        frozen_stages: How many of the backbone's stages are not trained: 0 none, 1 the stem, 2 the stem and the first
+            stage ("layer1" of a ResNet), and so on. They compute as in evaluation mode, so their batch normalisation
+            keeps its statistics.
+        gradient_checkpointing: Save memory: keep only the results of the backbone's stages for the backward pass, which
+            computes the rest once more. Losses, gradients and statistics are the same; the backbone's part of a step
+            takes a quarter to two thirds longer.
         neck: A name of ``lightning_st.models.necks.NECKS``, the import path of an own one, or a callable that is called
             like ``FPN``.
         neck_options: Further arguments of the neck's constructor, such as ``repeats`` of "nas-fpn".
@@ -42,6 +48,7 @@ class RetinaNet(PyramidModel):
         neck_width: Channels of the feature pyramid.
         head_width: Channels of the head's two towers.
         head_depth: Convolutions in each tower.
+        separable_head: Depthwise and pointwise convolutions in the head instead of full ones.
         activation: In the towers; the paper's SpineNets have "swish".
         anchor_size: Side of the smallest anchor of a level, in strides.
         scales_per_octave: Anchor sizes for each location.
@@ -59,7 +66,9 @@ class RetinaNet(PyramidModel):
         score_threshold: Only scores above it are predicted.
         nms_iou: Of two predictions of one class with a larger IoU only the better stays.
         pre_nms_count: The best of each class and image that are compared with each other.
-        max_detections: The most that are predicted for one image; the metric's limit, too.
+        max_detections: The most that are predicted for one image; COCO's limit, too.
+        evaluator: What judges it and decides which checkpoint is best: "coco" for COCO's AP, "voc" for PASCAL VOC's mAP
+            at IoU 0.5 (difficult objects count for nothing), "voc07" for that of VOC2007 at eleven recalls.
 
     Raises:
         ConfigError: If an argument is out of range, or there is no such backbone or neck.
@@ -74,6 +83,8 @@ class RetinaNet(PyramidModel):
         backbone: str | nn.Module | Callable[..., nn.Module] = "resnet50",
         backbone_options: dict[str, Any] | None = None,
         pretrained: bool | str = False,
+        frozen_stages: int = 0,
+        gradient_checkpointing: bool = False,
         neck: str | Callable[..., nn.Module] = "fpn",
         neck_options: dict[str, Any] | None = None,
         min_level: int = 3,
@@ -81,6 +92,7 @@ class RetinaNet(PyramidModel):
         neck_width: int = 256,
         head_width: int = 256,
         head_depth: int = 4,
+        separable_head: bool = False,
         activation: Literal["relu", "swish"] = "relu",
         anchor_size: float = 4.0,
         scales_per_octave: int = 3,
@@ -97,6 +109,7 @@ class RetinaNet(PyramidModel):
         nms_iou: float = 0.5,
         pre_nms_count: int = 5000,
         max_detections: int = 100,
+        evaluator: Evaluator = "coco",
     ) -> None:
         ious = (negative_iou, positive_iou)
         allowed = "above 0, at most 1, in this order"
@@ -115,6 +128,7 @@ class RetinaNet(PyramidModel):
         require("at least 1", lambda v: v >= 1, head_width=head_width, scales_per_octave=scales_per_octave)
         require("at least 1", lambda v: v >= 1, pre_nms_count=pre_nms_count, max_detections=max_detections)
         require_choice("activation", activation, ACTIVATIONS)
+        require_choice("evaluator", evaluator, get_args(Evaluator))
         super().__init__(
             classes,
             backbone,
@@ -127,12 +141,15 @@ class RetinaNet(PyramidModel):
             neck_width,
             batch_norm,
             batch_norm_momentum,
+            frozen_stages,
+            gradient_checkpointing,
         )
         self.positive_iou, self.negative_iou = positive_iou, negative_iou
         self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
         self.huber_delta, self.box_loss_weight = huber_delta, box_loss_weight
         self.score_threshold, self.nms_iou = score_threshold, nms_iou
         self.pre_nms_count, self.max_detections = pre_nms_count, max_detections
+        self.evaluator = evaluator
         self.anchors = AnchorGrid(min_level, max_level, anchor_size, scales_per_octave, aspect_ratios)
         self.head = RetinaHead(
             class_count=len(self.classes),
@@ -142,6 +159,7 @@ class RetinaNet(PyramidModel):
             width=head_width,
             depth=head_depth,
             activation=activation,
+            separable=separable_head,
         )
         self.settle_batch_norms()
 
@@ -243,9 +261,9 @@ class RetinaNet(PyramidModel):
         """Return ``predictions`` in pixels of the original images: see ``restore_detections``."""
         return restore_detections(predictions, scales, sizes)
 
-    def metric(self) -> CocoMetric:
-        """Return a new, empty metric: COCO's average precision."""
-        return CocoMetric(self.classes, self.max_detections)
+    def metric(self) -> Metric:
+        """Return a new, empty metric."""
+        return make_metric(self.evaluator, self.classes, self.max_detections)
 
     def _judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return class logits and box deltas of normalised and padded images."""

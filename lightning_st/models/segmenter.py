@@ -39,6 +39,8 @@ class SemanticSegmenter(PyramidModel):
             callable or its import path that makes one (see ``lightning_st.models.backbones``).
         backbone_options: Further arguments of the backbone's constructor.
         pretrained: False for random weights, True for timm's default weights, a tag of timm, or a file of weights.
+        frozen_stages: How many of the backbone's stages are not trained; see ``RetinaNet``.
+        gradient_checkpointing: Save memory at the price of time; see ``RetinaNet``.
         neck: A name of ``lightning_st.models.necks.NECKS``, the import path of an own one, or a callable that is called
             like ``FPN``.
         neck_options: Further arguments of the neck's constructor. None gives "nas-fpn" the paper's ``{"repeats": 7,
@@ -69,6 +71,8 @@ class SemanticSegmenter(PyramidModel):
         backbone: str | nn.Module | Callable[..., nn.Module] = "tf_efficientnet_b7",
         backbone_options: dict[str, Any] | None = None,
         pretrained: bool | str = False,
+        frozen_stages: int = 0,
+        gradient_checkpointing: bool = False,
         neck: str | Callable[..., nn.Module] = "nas-fpn",
         neck_options: dict[str, Any] | None = None,
         min_level: int = 3,
@@ -101,6 +105,8 @@ class SemanticSegmenter(PyramidModel):
             neck_width,
             batch_norm,
             batch_norm_momentum,
+            frozen_stages,
+            gradient_checkpointing,
         )
         self.full_size_loss = full_size_loss
         self.head = SegmentationHead(

@@ -1,17 +1,16 @@
-"""Backbones of timm, own ones, and weights from files."""
+"""Backbones of timm, and own ones."""
 
-import logging
 import socket
 import time
 
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from lightning_st.errors import CheckpointError, ConfigError
-from lightning_st.models.backbones import build_backbone, load_weights
+from lightning_st.models.backbones import build_backbone
+from lightning_st.models.normalization import batch_norms
 
 NARROW = {"channels": [8, 8, 16, 16], "stem_width": 8}
 
@@ -99,84 +98,6 @@ def test_own_backbones_have_no_weights_to_download():
         build_backbone(OwnBackbone(), 3, 7, pretrained=True)
 
 
-@pytest.fixture
-def classifier() -> nn.Module:
-    torch.manual_seed(1)
-    return timm.create_model("resnet10t", num_classes=7, **NARROW)
-
-
-def write(path, state) -> str:
-    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
-    return str(path)
-
-
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_weights_from_a_file(tmp_path, caplog, classifier, suffix):
-    path = write(tmp_path / f"weights{suffix}", classifier.state_dict())
-    with caplog.at_level(logging.INFO):
-        backbone = build_backbone("resnet10t", 3, 5, pretrained=path, options=NARROW)
-    loaded = backbone.model.state_dict()
-    assert all(torch.equal(value, classifier.state_dict()[name]) for name, value in loaded.items())
-    assert f"{len(loaded)} of {len(loaded)} tensors loaded; not in the file: none" in caplog.text
-
-
-@pytest.mark.parametrize(("key", "prefix"), [("state_dict", "task.backbone.model."), ("model", "module.encoder_q.")])
-def test_weights_from_checkpoints_of_other_programs(tmp_path, classifier, key, prefix):
-    state = {f"{prefix}{name}": value for name, value in classifier.state_dict().items()}
-    path = write(tmp_path / "last.ckpt", {key: state | {"queue": torch.zeros(3)}, "epoch": 3})
-    backbone = build_backbone("resnet10t", 3, 5, pretrained=path, options=NARROW)
-    assert torch.equal(backbone.model.conv1[0].weight, classifier.conv1[0].weight)
-    assert torch.equal(backbone.model.layer4[0].bn2.running_var, classifier.layer4[0].bn2.running_var)
-
-
-def test_weights_whose_names_timm_flattens(tmp_path):
-    """timm calls "stages.0" of ConvNeXt "stages_0" where it returns features."""
-    full = timm.create_model("convnext_atto", num_classes=0)
-    backbone = build_backbone("convnext_atto", 3, 5)
-    count = load_weights(backbone, write(tmp_path / "weights.pt", full.state_dict()))
-    assert count == len(backbone.state_dict())
-    assert torch.equal(backbone.model.stem_0.weight, full.stem[0].weight)
-
-
-def test_a_part_of_the_weights_is_reported(tmp_path, caplog, classifier):
-    state = {name: value for name, value in classifier.state_dict().items() if "layer4" not in name}
-    with caplog.at_level(logging.INFO):
-        build_backbone("resnet10t", 3, 5, pretrained=write(tmp_path / "a.pth", state), options=NARROW)
-    assert "not in the file: ['model.layer4.0.bn1.bias'" in caplog.text
-
-
-def test_weights_that_do_not_fit(tmp_path, classifier):
-    path = write(tmp_path / "weights.pth", classifier.state_dict())
-    with pytest.raises(CheckpointError, match=r"weights.pth: expected model.conv1.0.weight of shape \(12, 3, 3, 3\)"):
-        build_backbone("resnet10t", 3, 5, pretrained=path, options={"stem_width": 16, "channels": [8, 8, 16, 16]})
-    path = write(tmp_path / "others.pth", {"queue": torch.zeros(3)})
-    with pytest.raises(CheckpointError, match=r"others.pth: none of its tensors has a name that TimmBackbone knows"):
-        build_backbone("resnet10t", 3, 5, pretrained=path, options=NARROW)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("missing.pth", None, "there is no such file"),
-        ("missing.safetensors", None, "there is no such file"),
-        ("cut.pth", b"PK\x03\x04 half a zip file", "cannot be read as a file of weights"),
-        ("text.pth", b"not a checkpoint", "cannot be read as a file of weights"),
-        ("cut.safetensors", b"\xff\xff", "cannot be read as a file of weights"),
-        ("empty.pth", b"", "cannot be read as a file of weights"),
-    ],
-)
-def test_unreadable_weights(tmp_path, name, content, message):
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(CheckpointError, match=f"{name}: {message}"):
-        load_weights(OwnBackbone(), tmp_path / name)
-
-
-def test_a_checkpoint_that_is_no_dictionary(tmp_path):
-    with pytest.raises(CheckpointError, match="expected tensors by name, found a list"):
-        load_weights(OwnBackbone(), write(tmp_path / "list.pth", [torch.zeros(1)]))
-
-
 def test_no_network_is_one_sentence_at_once(tmp_path, monkeypatch):
     def refuse(*arguments, **options):
         raise socket.gaierror("Name or service not known")
@@ -193,3 +114,69 @@ def test_no_network_is_one_sentence_at_once(tmp_path, monkeypatch):
 def test_unknown_tag():
     with pytest.raises(CheckpointError, match="Invalid pretrained tag"):
         build_backbone("resnet18", 3, 7, pretrained="no_such_tag")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "tf_efficientnet_b0", "efficientnet_b0"])
+def test_maps_are_timms_own(name):
+    """Of its model for features, and of its classifier, with the same weights and statistics."""
+    torch.manual_seed(0)
+    backbone = build_backbone(name, 3, 5).eval()
+    for norm in batch_norms(backbone):  # as after some training: fresh ones hide a wrong layer
+        nn.init.uniform_(norm.running_mean, -0.1, 0.1)
+        nn.init.uniform_(norm.running_var, 0.8, 1.2)
+        nn.init.uniform_(norm.weight, 0.8, 1.2)
+    weights = backbone.model.state_dict()
+    pyramid = timm.create_model(name, features_only=True).eval()
+    pyramid.load_state_dict(weights)
+    classifier = timm.create_model(name).eval()
+    assert classifier.load_state_dict(weights, strict=False).unexpected_keys == []
+    images = torch.randn(1, 3, 96, 96)
+    with torch.no_grad():
+        found, expected = backbone(images), pyramid(images)[-3:]
+        inner = classifier.forward_intermediates(images, intermediates_only=True)[-3:]
+        last = classifier.forward_features(images)
+    for x, y, z in zip(found, expected, inner, strict=True):
+        assert torch.allclose(x, y, atol=1e-5)
+        assert torch.allclose(x, z, atol=1e-5)
+        assert x.abs().max() > 0.1
+    # An EfficientNet's classifier has one more convolution.
+    head = getattr(classifier, "conv_head", None)
+    final = found[-1] if head is None else classifier.bn2(head(found[-1]))
+    assert torch.allclose(final, last, atol=1e-5)
+    epsilons = [norm.eps for norm in batch_norms(backbone)]
+    assert epsilons == [norm.eps for norm in batch_norms(pyramid)]
+    assert set(epsilons) == {1e-3 if name.startswith("tf_") else 1e-5}
+
+
+NAMES = [
+    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152, 200)),
+    *(f"tf_efficientnet_{size}" for size in ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "b8", "l2")),
+]
+
+# paper.md, section 5.5; the parameters without the classifier and the convolution before it.
+PAPERS = {
+    "tf_efficientnet_b0": (3.595, (40, 112, 320)),
+    "tf_efficientnet_b1": (6.101, (40, 112, 320)),
+    "tf_efficientnet_b2": (7.203, None),
+    "tf_efficientnet_b3": (10.103, None),
+    "tf_efficientnet_b4": (16.742, (56, 160, 448)),
+    "tf_efficientnet_b5": (27.288, (64, 176, 512)),
+    "tf_efficientnet_b6": (39.404, None),
+    "tf_efficientnet_b7": (62.143, (80, 224, 640)),
+    "tf_efficientnet_b8": (82.608, None),
+    "tf_efficientnet_l2": (467.220, (176, 480, 1376)),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_papers_families(name):
+    with torch.device("meta"):
+        backbone = build_backbone(name, 3, 7)
+        maps = backbone(torch.empty(1, 3, 64, 64))
+    assert [tuple(x.shape) for x in maps] == [
+        (1, c, 64 >> level, 64 >> level) for c, level in zip(backbone.channels, (3, 4, 5), strict=True)
+    ]
+    millions, channels = PAPERS.get(name, (None, None))
+    if millions:
+        assert sum(p.numel() for p in backbone.parameters()) / 1e6 == pytest.approx(millions, abs=5e-4)
+    assert channels is None or backbone.channels == channels

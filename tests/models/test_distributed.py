@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from lightning_st.models.backbones import StagedBackbone
 from lightning_st.types import BoxKind
 
 PROCESSES = 2
@@ -33,32 +34,47 @@ def stream_loss(losses: torch.Tensor, pseudo: torch.Tensor, image_counts: list[i
     return losses[~pseudo].sum() / image_counts[0] + losses[pseudo].sum() / image_counts[1]
 
 
-class Backbone(nn.Module):
+class Backbone(StagedBackbone):
     """Spares the processes the import of timm, which takes longer than the test."""
 
+    recomputes = True
     levels, channels = (3, 4, 5), (8, 8, 8)
 
     def __init__(self, min_level: int, max_level: int) -> None:
         super().__init__()
         strides = {3: 8, 4: 2, 5: 2}
-        self.stages = nn.ModuleList(
+        self.parts = nn.ModuleList(
             nn.Sequential(nn.Conv2d(3 if s == 8 else 8, 8, s + 1, s, s // 2), nn.BatchNorm2d(8), nn.ReLU())
             for s in strides.values()
         )
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         maps = [images]
-        for stage in self.stages:
-            maps.append(stage(maps[-1]))
+        for part in self.parts:
+            maps.append(self.run([part], maps[-1]))
         return maps[1:]
+
+    def stages(self) -> list[list[nn.Module]]:
+        return [[part] for part in self.parts]
 
 
 TASKS = ("detector", "segmenter")
 
 
-def make_model(task: str) -> nn.Module:
+def make_model(task: str, **changes) -> nn.Module:
     make_tiny = test_retinanet.make_tiny if task == "detector" else test_segmenter.make_tiny
-    return make_tiny(backbone=Backbone, backbone_options={}, batch_norm="sync")
+    return make_tiny(backbone=Backbone, backbone_options={}, batch_norm="sync", **changes)
+
+
+class Loss(nn.Module):
+    """This process's share of the loss, as DDP calls it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict) -> torch.Tensor:
+        return stream_loss(self.model.losses(batch)[0], batch["pseudo"], [3, 3])
 
 
 def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -78,6 +94,12 @@ def train_once(rank: int, folder: str) -> None:
         for parameter in model.parameters():
             dist.all_reduce(parameter.grad)
         result = {"losses": losses.detach(), "gradients": gradients(model), "state": model.state_dict()}
+        # Recomputed, the layers sum over the processes in the backward pass, between DDP's own sums of the gradients.
+        recomputing = make_model(task, gradient_checkpointing=True)
+        wrapped = nn.parallel.DistributedDataParallel(Loss(recomputing), bucket_cap_mb=0.001)
+        wrapped(batch).backward()
+        means = {name: gradient * PROCESSES for name, gradient in gradients(recomputing).items()}
+        result["recomputed"] = {"gradients": means, "state": recomputing.state_dict()}
         torch.save(result, Path(folder) / f"{task}_{rank}.pt")
     dist.destroy_process_group()
 
@@ -125,3 +147,11 @@ def test_running_statistics_are_those_of_one_process(results, expected):
     for result in results:
         for name, value in expected["state"].items():
             assert torch.allclose(result["state"][name], value, rtol=1e-5, atol=1e-6), name
+
+
+def test_recomputed_activations_change_nothing(results):
+    for result in results:
+        for name, value in result["state"].items():
+            assert torch.equal(result["recomputed"]["state"][name], value), name
+        for name, gradient in result["gradients"].items():
+            assert torch.allclose(result["recomputed"]["gradients"][name], gradient, rtol=1e-5, atol=1e-7), name

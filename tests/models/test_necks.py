@@ -65,3 +65,29 @@ def test_head_orders_by_row_column_anchor(row, column, anchor):
     deltas = head([torch.randn(1, 4, 8, 8)])[1]
     expected = maps["box"][0, 4 * anchor : 4 * anchor + 4, row, column]
     assert torch.equal(deltas[0, (row * 8 + column) * 2 + anchor], expected)
+
+
+def test_separable_head():
+    """Counted by hand: nine weights a channel, then a pointwise convolution with bias; norms are as ever."""
+    torch.manual_seed(0)
+    head = RetinaHead(91, anchors_per_location=9, level_count=5, separable=True)
+    convolutions = 2 * 4 * (256 * 9 + 256 * 256 + 256) + 2 * 256 * 9 + 256 * 9 * (91 + 4) + 9 * (91 + 4)
+    assert sum(p.numel() for p in head.parameters()) == convolutions + 2 * 4 * 5 * 2 * 256
+    convolution = head.class_tower.convolutions[0]
+    x = torch.randn(2, 256, 8, 8)
+    depthwise, pointwise = (part.weight for part in convolution)
+    full = torch.einsum("oi,ikl->oikl", pointwise[:, :, 0, 0], depthwise[:, 0])
+    expected = nn.functional.conv2d(x, full, convolution[1].bias, padding=1)
+    assert torch.allclose(convolution(x), expected, atol=1e-5)
+
+
+def test_a_fresh_separable_head_believes_what_a_full_one_does():
+    torch.manual_seed(0)
+    heads = [RetinaHead(3, anchors_per_location=2, level_count=1, separable=separable) for separable in (False, True)]
+    x = [torch.randn(2, 256, 8, 8)]
+    for head in heads:
+        logits, deltas = head(x)
+        assert logits.sigmoid().mean().item() == pytest.approx(0.01, rel=0.01)
+        assert deltas.abs().max() < 0.01
+    # Far above the epsilon of the normalisation behind it.
+    assert all(head.class_tower.convolutions[0](x[0]).var() > 50 * 1e-4 for head in heads)

@@ -2,7 +2,8 @@
 
 A backbone is an ``nn.Module`` that maps normalised images, floating [B, 3, H, W], to a list of feature maps, finest
 first, and says what they are in two attributes: ``levels`` (``tuple[int, ...]``; the stride of level l is ``2 ** l``
-pixels) and ``channels`` (``tuple[int, ...]``).
+pixels) and ``channels`` (``tuple[int, ...]``). One that derives from ``StagedBackbone`` also says what its stages are,
+so that they can be frozen and recomputed.
 """
 
 from collections.abc import Callable
@@ -13,11 +14,12 @@ from torch import nn
 
 from lightning_st.errors import ConfigError, did_you_mean
 from lightning_st.models.backbones.spinenet import VARIANTS, SpineNet
+from lightning_st.models.backbones.staged import StagedBackbone, enable_checkpointing, freeze_stages
 from lightning_st.models.backbones.timm_backbone import TimmBackbone, is_timm_name, timm_names
 from lightning_st.models.backbones.weights import is_weights_file, load_weights
 from lightning_st.models.options import build_part, import_part
 
-__all__ = ["BACKBONES", "SpineNet", "TimmBackbone", "build_backbone", "load_weights"]
+__all__ = ["BACKBONES", "SpineNet", "StagedBackbone", "TimmBackbone", "build_backbone", "load_weights"]
 
 BACKBONES: dict[str, Callable[..., nn.Module]] = {f"spinenet-{name}": partial(SpineNet, name) for name in VARIANTS}
 """The backbones that a config can name beside those of timm."""
@@ -29,6 +31,8 @@ def build_backbone(
     max_level: int,
     pretrained: bool | str = False,
     options: dict[str, Any] | None = None,
+    frozen_stages: int = 0,
+    gradient_checkpointing: bool = False,
 ) -> Any:
     """Return a backbone that yields consecutive levels from ``min_level`` on, at most up to ``max_level``.
 
@@ -40,9 +44,13 @@ def build_backbone(
         pretrained: True for timm's default weights of a name, a tag of timm ("a1_in1k"), or a file of weights
             (``.pth``, ``.pt``, ``.ckpt``, ``.bin``, ``.safetensors``) for any backbone.
         options: Further arguments of the backbone's constructor.
+        frozen_stages: How many stages, counted from the image, are not trained: 0 none, 1 the stem, 2 the stem and the
+            first stage ("layer1" of a ResNet, the blocks of stride 2 of an EfficientNet), and so on.
+        gradient_checkpointing: Whether a training step keeps only the results of the stages and recomputes the rest.
 
     Raises:
-        ConfigError: If there is no such backbone, or it yields other levels.
+        ConfigError: If there is no such backbone, it yields other levels, or has not that many stages to freeze, or
+            none to recompute.
         CheckpointError: If the weights cannot be had or do not fit.
     """
     from_file = isinstance(pretrained, str) and is_weights_file(pretrained)
@@ -55,6 +63,9 @@ def build_backbone(
         raise ConfigError.expected(f"channels of backbone {type(built).__name__}", "one for each level", channels)
     if from_file:
         load_weights(built, str(pretrained))
+    freeze_stages(built, frozen_stages)
+    if gradient_checkpointing:
+        enable_checkpointing(built)
     return built
 
 

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from lightning_st.errors import ConfigError
 from lightning_st.models.activations import ACTIVATIONS
+from lightning_st.models.backbones.staged import StagedBackbone
 from lightning_st.models.normalization import EPSILON
 
 STEM_WIDTH = 64
@@ -91,8 +92,11 @@ VARIANTS = {
 }
 
 
-class SpineNet(nn.Module):
+class SpineNet(StagedBackbone):
     """SpineNet-49S, 49, 96, 143 or 190: multi-scale features without a pyramid behind it.
+
+    Its stages are the stem and then each block in the order in which they are computed, as no block reads a later one;
+    the 1x1 convolutions at the end stand in none.
 
     Args:
         variant: "49s", "49", "96", "143" or "190".
@@ -104,6 +108,8 @@ class SpineNet(nn.Module):
     Raises:
         ConfigError: If there is no such variant, or it has no such level.
     """
+
+    recomputes: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -151,10 +157,17 @@ class SpineNet(nn.Module):
         Returns:
             Floating [B, endpoint_width, ceil(H / 2 ** l), ceil(W / 2 ** l)] for each level l, finest first.
         """
-        features = dict(enumerate(self.stem(images)))
+        features = dict(enumerate(self.run([self.stem], images)))
         for number, block in self.blocks.items():
-            features[int(number)] = block(features, images.shape[-2:])
-        return [self.endpoints[str(level)](features[self._outputs[level]]) for level in self.levels]
+            spec = FEATURES[int(number)]
+            # Not the dictionary: a recomputation would hold on to it, and it to the result: memory that stays.
+            read = [features[other] for other in (*spec.parents, *spec.added)]
+            features[int(number)] = self.run([block], images.shape[-2:], *read)
+        return [self.run([self.endpoints[str(level)]], features[self._outputs[level]]) for level in self.levels]
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Return the stem, then each block, in the order in which they are computed."""
+        return [[self.stem], *([block] for block in self.blocks.values())]
 
 
 class _Stem(nn.Module):
@@ -190,12 +203,12 @@ class _ScalePermutedBlock(nn.Module):
         make = _bottlenecks if self.spec.kind == "bottleneck" else _residuals
         self.group = make(channels, width, size.repeats, activation, drop_rate)
 
-    def forward(self, features: dict[int, Tensor], image_size: Sequence[int]) -> Tensor:
-        """Return this block's feature of images with this height and width."""
+    def forward(self, image_size: Sequence[int], *features: Tensor) -> Tensor:
+        """Return this block's feature of images with this height and width, from its parents and what is added."""
         height, width = (math.ceil(side / 2**self.spec.level) for side in image_size)
-        parents = zip(self.resample, self.spec.parents, strict=True)
-        terms = [resample(features[parent], (height, width)) for resample, parent in parents]
-        total = sum(terms[1:] + [features[number] for number in self.spec.added], start=terms[0])
+        parents, added = features[: len(self.resample)], features[len(self.resample) :]
+        terms = [resample(x, (height, width)) for resample, x in zip(self.resample, parents, strict=True)]
+        total = sum([*terms[1:], *added], start=terms[0])
         grown: Tensor = self.group(self.activation(total))
         return grown
 

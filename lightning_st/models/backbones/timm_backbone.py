@@ -1,20 +1,26 @@
 """Every backbone of timm that can return a feature pyramid: ResNet, EfficientNet, ConvNeXt, Swin and hundreds more."""
 
 import socket
-from typing import Any
+from typing import Any, ClassVar, cast
 from urllib.parse import urlparse
 from urllib.request import getproxies
 
+import torch
 from torch import Tensor, nn
 
 from lightning_st.errors import CheckpointError, ConfigError
+from lightning_st.models.backbones.staged import StagedBackbone
+from lightning_st.models.backbones.timm_stages import Stage, cut, divide, map_names
 
 COARSEST_LEVEL = 5
 """The pyramids of timm's backbones end at stride 32."""
 
 
-class TimmBackbone(nn.Module):
+class TimmBackbone(StagedBackbone):
     """A model of timm, cut to the levels that are wanted.
+
+    Its stages are the stem - what comes before the blocks - and then what leads from one map of timm's pyramid to the
+    next: of ResNet "layer1" to "layer4", of EfficientNet the blocks of one stride.
 
     Args:
         name: A name that ``timm.list_models()`` knows, such as "resnet50"; a tag ("resnet50.a1_in1k") may follow.
@@ -28,22 +34,51 @@ class TimmBackbone(nn.Module):
         CheckpointError: If the weights cannot be downloaded.
     """
 
+    recomputes: ClassVar[bool] = True
+
     def __init__(
         self, name: str, min_level: int, max_level: int, pretrained: bool | str = False, **options: Any
     ) -> None:
         super().__init__()
+        self.name = name
         self.levels = tuple(range(min_level, min(max_level, COARSEST_LEVEL) + 1))
         self.model = _create(name, self.levels, pretrained, options)
         self.channels: tuple[int, ...] = tuple(self.model.feature_info.channels())
         strides = [2**level for level in self.levels]
         if self.model.feature_info.reduction() != strides:
             raise ConfigError.expected("backbone", f"a model of timm with feature maps at strides {strides}", name)
+        cut(self.model)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps of ``images`` (floating [B, 3, H, W], normalised), each [B, C, H / s, W / s]."""
-        maps: list[Tensor] = self.model(images)
+        maps: list[Tensor] = self._run_stages(images) if self.gradient_checkpointing else self.model(images)
         # Some of timm's transformers put the channels last.
         return [x if x.shape[1] == c else x.movedim(-1, 1) for x, c in zip(maps, self.channels, strict=True)]
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Return the modules of each stage, the stem first.
+
+        Raises:
+            ConfigError: If timm's model cannot be divided.
+        """
+        return [stage.modules for stage in self._divide()]
+
+    def _run_stages(self, images: Tensor) -> list[Tensor]:
+        """Return what ``self.model`` returns, computed stage by stage."""
+        x: Any = images
+        maps, wanted = [], map_names(self.model)
+        for stage in self._divide():
+            x = self.run(stage.modules, x)
+            if stage.end in wanted:
+                maps.append(_one_map(x, concatenate=getattr(self.model, "concat", False)))
+        return maps
+
+    def _divide(self) -> list[Stage]:
+        stages = divide(self.model)
+        if not stages:
+            advice = "so neither frozen_stages nor gradient_checkpointing goes with it"
+            raise ConfigError(f"Backbone {self.name!r} of timm cannot be divided into stages, {advice}.")
+        return stages
 
 
 def is_timm_name(name: str) -> bool:
@@ -58,6 +93,13 @@ def timm_names() -> list[str]:
     import timm
 
     return list(timm.list_models())
+
+
+def _one_map(x: Any, concatenate: bool) -> Tensor:
+    """Return the map of a stage, of which some of timm's models make several tensors, as timm chooses it."""
+    if not isinstance(x, tuple | list):
+        return cast(Tensor, x)
+    return torch.cat(list(x), 1) if concatenate else x[0]
 
 
 def _create(name: str, levels: tuple[int, ...], pretrained: bool | str, options: dict[str, Any]) -> Any:
