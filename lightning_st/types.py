@@ -175,7 +175,11 @@ class Metric(Protocol):
         """Replace what was added by the union of ``states``; an image in several of them counts once."""
 
     def compute(self) -> dict[str, float]:
-        """Return the numbers, 0-1; per class as "<name>/<class>"; NaN where nothing can be said."""
+        """Return the numbers, 0-1; NaN where nothing can be said.
+
+        Per class as "<name>/<class>", where a mean over the classes loses its "m": "mIoU" and "IoU/cat", "AP" and
+        "AP/cat".
+        """
 
     def reset(self) -> None:
         """Forget everything that was added."""

@@ -31,7 +31,8 @@ def test_all_configs_are_known():
         "detection/coco_retinanet_r50_student.yaml",
         "detection/coco_retinanet_r50_teacher.yaml",
     }
-    assert {name(path) for path in RECIPES} == {"detection/cpu_small.yaml", "quickstart.yaml", MASKS}
+    recipes = {"detection/cpu_small.yaml", "detection/distillation.yaml", "quickstart.yaml", MASKS}
+    assert {name(path) for path in RECIPES} == recipes
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name)
@@ -44,7 +45,7 @@ def test_a_recipe_goes_the_whole_way(tiny_run, tmp_path, path):
         *("--config", str(path), "--output", str(tmp_path / "run"), *SMALL_DATA, "--data.example=null"),
         *source_words(recipe, "labeled", "unlabeled", "val", "test"),
         *("--teacher.max_steps=2", "--student.max_steps=2", "--pseudo_label.score_threshold=0.001", *more),
-        *("--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"),
+        *("--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--trainer.precision=32-true"),
     ]
     assert main(["self_train", *words]) == 0
     assert (tmp_path / "run" / "report" / "index.html").is_file()

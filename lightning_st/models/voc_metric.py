@@ -39,7 +39,7 @@ class VocMetric(ImageRecords):
     difficult object (``Target.crowd``) is neither, and difficult objects need not be found. The devkit's boxes hold
     their last pixel, so its sides are longer by 1; in the continuous coordinates of ``types`` that is the same IoU.
 
-    ``compute()`` returns "mAP", the mean over the classes that have objects, and "mAP/<class>" for each class.
+    ``compute()`` returns "mAP", the mean over the classes that have objects, and "AP/<class>" for each class.
 
     Args:
         classes: The names of the classes, in the order of the labels.
@@ -71,7 +71,7 @@ class VocMetric(ImageRecords):
             precisions.append(average(recall, precision) if object_count else float("nan"))
         defined = [value for value in precisions if not np.isnan(value)]
         mean = float(np.mean(defined)) if defined else float("nan")
-        return {"mAP": mean} | {f"mAP/{name}": value for name, value in zip(self.classes, precisions, strict=True)}
+        return {"mAP": mean} | {f"AP/{name}": value for name, value in zip(self.classes, precisions, strict=True)}
 
     def _object_counts(self) -> NDArray[np.int64]:
         """Return how many objects of each class there are to find, int64 [C]."""

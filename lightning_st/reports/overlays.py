@@ -9,8 +9,8 @@ from PIL import Image, ImageColor
 from lightning_st.index import AnnotationIndex, ignore_unsure
 from lightning_st.types import IGNORE_INDEX, ScoreThresholds
 
-BACKGROUND = ("background", "class 0")
-"""Classes that stay uncoloured: they would hide every picture. The second is what masks without names call it."""
+BACKGROUND = ("background", "_background_", "class 0")
+"""Classes that stay uncoloured: they would hide every picture. The last is what masks without names call it."""
 
 _OPACITY = 0.5
 _CHOSEN_OPACITY = 0.75
