@@ -59,11 +59,11 @@ def write_mask_data(folder: Path, labeled: int = 8, unlabeled: int = 10) -> dict
     return sources
 
 
-def tiny_mask_recipe(folder: Path, **data: Any) -> dict[str, Any]:
+def tiny_mask_recipe(folder: Path, labeled: int = 8, unlabeled: int = 10, **data: Any) -> dict[str, Any]:
     """Return the same for masks."""
     recipe = tiny_recipe(folder / "boxes")
     common = {key: value for key, value in recipe["data"].items() if key not in ("labeled", "unlabeled", "val", "test")}
-    recipe |= {"data": {**write_mask_data(folder), **common, **data}, "model": TINY_SEGMENTER}
+    recipe |= {"data": {**write_mask_data(folder, labeled, unlabeled), **common, **data}, "model": TINY_SEGMENTER}
     recipe["pseudo_label"] = {"score_threshold": 0.34, "shard_size": 4}
     for name in ("teacher", "student"):
         recipe[name] |= {"lr": 0.02, "max_steps": 12, "validate_every": 4}

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from recipes import tiny_recipe
+from recipes import tiny_mask_recipe, tiny_recipe
 
 from lightning_st.index import AnnotationIndex
 from lightning_st.modules import checkpoint_fingerprint
@@ -27,8 +29,8 @@ MOMENTS = {
 LONGEST_SECONDS = 300
 
 
-def write_config(folder: Path, workers: int) -> Path:
-    recipe = tiny_recipe(folder / "data", num_workers=workers)
+def write_config(folder: Path, workers: int, make_recipe: Callable[..., dict[str, Any]] = tiny_recipe) -> Path:
+    recipe = make_recipe(folder / "data", num_workers=workers)
     recipe["teacher"] |= {"max_steps": 12}
     recipe["student"] |= {"max_steps": 12}
     recipe["pseudo_label"]["shard_size"] = 2
@@ -70,9 +72,11 @@ def numbers(run: Path) -> list[dict]:
     return [json.loads(path.read_text())["splits"] for path in sorted(run.rglob("evaluation.json"))]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_killed_in_every_stage_it_ends_with_the_same_weights(tmp_path, workers):
-    config = write_config(tmp_path, workers)
+@pytest.mark.parametrize(
+    ("workers", "make_recipe"), [(0, tiny_recipe), (2, tiny_recipe), (2, tiny_mask_recipe)], ids=["0", "2", "2 masks"]
+)
+def test_killed_in_every_stage_it_ends_with_the_same_weights(tmp_path, workers, make_recipe):
+    config = write_config(tmp_path, workers, make_recipe)
     finish(start(config, tmp_path / "whole"))
     for moment, path in MOMENTS.items():
         process = start(config, tmp_path / "killed")
