@@ -11,7 +11,14 @@ from lightning_st.index.export_masks import export_masks
 from lightning_st.index.export_yolo import export_yolo
 from lightning_st.index.folder_classes import folder_classes
 from lightning_st.index.image_labels import VerifiedLabels, read_image_labels
-from lightning_st.index.masks import CONFIDENCE_STEPS, encode_mask, ignore_unsure, threshold_steps, to_hundredths
+from lightning_st.index.masks import (
+    CONFIDENCE_STEPS,
+    encode_mask,
+    ignore_unsure,
+    pixel_histogram,
+    threshold_steps,
+    to_hundredths,
+)
 from lightning_st.index.merge import merge_indexes
 from lightning_st.index.readers import READERS, ReaderOptions
 from lightning_st.index.recognise import says_labels
@@ -41,6 +48,7 @@ __all__ = [
     "ignore_unsure",
     "merge_indexes",
     "nested_subset",
+    "pixel_histogram",
     "read_image_labels",
     "read_store_manifest",
     "says_labels",

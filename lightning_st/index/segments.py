@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_st.index.masks import CONFIDENCE_STEPS
+from lightning_st.index.masks import CONFIDENCE_STEPS, LEVELS, pixel_histogram
 from lightning_st.types import IGNORE_INDEX
 
 
@@ -25,18 +25,27 @@ def segments_of(mask: NDArray[np.uint8], confidence: NDArray[np.uint8] | None = 
         >>> segments_of(np.array([[0, 1], [255, 1]], np.uint8))["areas"].tolist()
         [1, 2]
     """
-    counts = np.bincount(mask.reshape(-1), minlength=IGNORE_INDEX + 1)
-    labels = np.flatnonzero(counts[:IGNORE_INDEX])
-    boxes = np.array([_hull(mask == label) for label in labels], np.float32).reshape(-1, 4)
-    segments: dict[str, Any] = {"boxes": boxes, "labels": labels, "areas": counts[labels]}
+    by_row, by_column = _counts_along(mask), _counts_along(mask.T)
+    areas = by_row.sum(axis=1)
+    labels = np.flatnonzero(areas)
+    (top, bottom), (left, right) = (_first_and_last(counts[labels] > 0) for counts in (by_row, by_column))
+    boxes = np.stack([left, top, right, bottom], axis=1).astype(np.float32)
+    segments: dict[str, Any] = {"boxes": boxes, "labels": labels, "areas": areas[labels]}
     if confidence is not None:
-        best = np.zeros(IGNORE_INDEX + 1, np.uint8)
-        np.maximum.at(best, mask.reshape(-1), confidence.reshape(-1))
-        segments["scores"] = best[labels] / np.float32(CONFIDENCE_STEPS)
+        found = pixel_histogram(mask, confidence, IGNORE_INDEX)[labels] > 0
+        best = LEVELS - 1 - found[:, ::-1].argmax(axis=1)
+        segments["scores"] = best / np.float32(CONFIDENCE_STEPS)
     return segments
 
 
-def _hull(is_inside: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Return the smallest box, xyxy, around the True pixels of [H, W], of which there is one at least."""
-    rows, columns = np.flatnonzero(is_inside.any(axis=1)), np.flatnonzero(is_inside.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+def _counts_along(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return how many pixels each class has in each row of a mask [H, W], int64 [255, H]."""
+    height = mask.shape[0]
+    cells = mask.astype(np.int32) * height + np.arange(height, dtype=np.int32)[:, None]
+    counts: NDArray[np.int64] = np.bincount(cells.reshape(-1), minlength=(IGNORE_INDEX + 1) * height)
+    return counts.reshape(-1, height)[:IGNORE_INDEX]
+
+
+def _first_and_last(found: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where in each row of [S, N] the first True is, and where after the last; int64 [S] each."""
+    return found.argmax(axis=1), found.shape[1] - found[:, ::-1].argmax(axis=1)

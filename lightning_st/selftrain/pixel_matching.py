@@ -1,15 +1,11 @@
 """What a teacher's pixels are worth: each one compared with the human masks of val, in numpy."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightning_st.errors import StageError
-from lightning_st.index import CONFIDENCE_STEPS, AnnotationIndex
+from lightning_st.index import CONFIDENCE_STEPS, AnnotationIndex, pixel_histogram
 from lightning_st.selftrain.matching import Matched, paired_rows
 from lightning_st.types import IGNORE_INDEX
-
-LEVELS = CONFIDENCE_STEPS + 1
-"""How many confidences there are: 0 to 100 hundredths."""
 
 
 def match_pixels(predictions: AnnotationIndex, truths: AnnotationIndex) -> Matched:
@@ -32,7 +28,7 @@ def match_pixels(predictions: AnnotationIndex, truths: AnnotationIndex) -> Match
     class_count = len(predictions.classes)
     table = np.full(IGNORE_INDEX + 1, IGNORE_INDEX, np.uint8)
     table[: len(class_map)] = class_map
-    found_counts = np.zeros((2, class_count, LEVELS), np.int64)  # wrong, right
+    found_counts = np.zeros((2, class_count, CONFIDENCE_STEPS + 1), np.int64)  # wrong, right
     truth_counts = np.zeros(class_count, np.int64)
     for row, truth_row in pairs:
         found, confidence, truth = predictions.mask(row), predictions.confidence(row), truths.mask(truth_row)
@@ -51,16 +47,3 @@ def match_pixels(predictions: AnnotationIndex, truths: AnnotationIndex) -> Match
     sides, labels, steps = np.nonzero(found_counts)
     scores = (steps / CONFIDENCE_STEPS).astype(np.float32)
     return Matched(labels, scores, np.equal(sides, 1), truth_counts, found_counts[sides, labels, steps])
-
-
-def pixel_histogram(mask: NDArray[np.uint8], confidence: NDArray[np.uint8], class_count: int) -> NDArray[np.int64]:
-    """Return how many pixels each class has at each confidence, int64 [C, 101].
-
-    Args:
-        mask: uint8, class indices, any shape; pixels of 255 are left out.
-        confidence: uint8, of the same shape, hundredths.
-        class_count: C.
-    """
-    cells = mask.reshape(-1).astype(np.int64) * LEVELS + confidence.reshape(-1)
-    counts: NDArray[np.int64] = np.bincount(cells, minlength=(IGNORE_INDEX + 1) * LEVELS)
-    return counts.reshape(-1, LEVELS)[:class_count]

@@ -25,10 +25,10 @@ from lightning_st.index import (
     IndexWriter,
     encode_mask,
     merge_indexes,
+    pixel_histogram,
     segments_of,
     to_hundredths,
 )
-from lightning_st.selftrain.pixel_matching import pixel_histogram
 
 LABELS_FILE = "labels.index"
 PIXELS = "pixels"
