@@ -1,11 +1,13 @@
 """Self-training with masks on tiny images: what it leaves, what it goes on with, and what the command line takes."""
 
 import json
+import re
 import shutil
 from copy import deepcopy
 
 import numpy as np
 import pytest
+from PIL import Image
 from recipes import TINY_SEGMENTER, tiny_mask_recipe
 
 from lightning_st.cli import main
@@ -169,3 +171,48 @@ def test_a_model_of_boxes_refuses_masks_at_once(mask_run, tmp_path):
     recipe["model"] = {"class_path": "lightning_st.RetinaNet", "init_args": {"backbone": "resnet10t"}}
     with pytest.raises(ConfigError, match=r"Expected data\.labeled\.masks to be left out"):
         self_train(recipe, tmp_path / "run")
+
+
+def spoil(path, change, palette=None):
+    """Rewrite a mask with its values changed."""
+    image = Image.open(path)
+    changed = Image.fromarray(change(np.asarray(image)))
+    if palette is not None:
+        changed = changed.convert("P")
+    if changed.mode == "P":
+        changed.putpalette(palette)
+    changed.save(path)
+
+
+COLOURED = [value for level in range(256) for value in (level, level, level)]
+REFUSED = {
+    "another size": (lambda m: spoil(m, lambda v: v[:-1]), r"image_002\.png: the mask is 80 x 63 pixels, its image"),
+    "class index above the list": (
+        lambda m: spoil(m, lambda v: np.where(v == 0, 7, v).astype(np.uint8)),
+        r"image_002\.png: pixel x=\d+, y=\d+: expected a class index from 0 to 2, got 7",
+    ),
+    "mixed palettes": (lambda m: spoil(m, lambda v: v, COLOURED), r"its palette gives the class index \d+ the colour"),
+    "colours": (lambda m: spoil(m, lambda v: np.dstack([v] * 3)), r"image_002\.png: expected class indices"),
+    "no masks": (lambda m: shutil.rmtree(m.parent), r"masks: there is no such file or folder"),
+    "a list with an image without mask": (lambda m: m.unlink(), r"1 images of the list have no mask"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_wrong_mask_is_one_sentence(mask_run, tmp_path, capsys, name):
+    recipe, _ = mask_run
+    recipe = deepcopy(recipe)
+    labeled = recipe["data"]["labeled"]
+    shutil.copytree(labeled["masks"], tmp_path / "masks")
+    labeled["masks"] = str(tmp_path / "masks")
+    if "list" in name:
+        (tmp_path / "list.txt").write_text("image_001\nimage_002\n")
+        labeled["list"] = str(tmp_path / "list.txt")
+    change, message = REFUSED[name]
+    change(tmp_path / "masks" / "image_002.png")
+    words = words_of(recipe, f"--model={json.dumps(TINY_SEGMENTER)}", "--output", str(tmp_path / "out"))
+    assert main(["self_train", *words]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(message, error), error
+    assert error.startswith("lightning_st: ")
+    assert not (tmp_path / "out").exists()
