@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jsonargparse import ArgumentParser
@@ -55,7 +55,12 @@ def recipe_parser(command: str, about: str) -> ArgumentParser:
     parser.add_argument("--restart", type=bool, default=False, nargs="?", const=True, help="make changed stages anew")
     parser.add_argument("--seed_everything", type=int, default=0, help="the seed of every random draw")
     parser.add_argument("--rounds", type=int, default=1, help="times that labels are made and a student is trained")
-    parser.add_argument("--control", type=bool, default=False, help="also train a teacher for as many steps as both")
+    parser.add_argument(
+        "--control",
+        type=bool | Literal["epochs", "compute"],
+        default=False,
+        help="also train a teacher for as many steps as both (true or epochs), or on as many images (compute)",
+    )
     parser.add_class_arguments(SelfTrainingDataModule, "data", skip=set(owned_in("data")), instantiate=False)
     skip = set(owned_in("model"))
     parser.add_subclass_arguments(torch.nn.Module, "model", skip=skip, required=True, instantiate=False)

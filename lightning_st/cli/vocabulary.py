@@ -8,7 +8,7 @@ from lightning_st.cli.hints import Vocabulary, known_keys
 from lightning_st.data import Source
 from lightning_st.modules import StudentModule, TeacherModule
 
-_TASKS = ["lightning_st.RetinaNet"]
+_TASKS = ["lightning_st.RetinaNet", "lightning_st.SemanticSegmenter"]
 _MODULES = ["lightning_st.TeacherModule", "lightning_st.StudentModule"]
 _SETS = ("labeled", "unlabeled", "val", "test")
 

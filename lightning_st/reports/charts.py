@@ -158,6 +158,59 @@ def bar_chart(
     return _svg([*parts, *(_mark(x_axis.place(x)) for x in marks)], alt)
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A point with the bar of its uncertainty.
+
+    Attributes:
+        name: What the legend says.
+        style: Its class in the style sheet.
+        place: Which category it belongs to, from 0 on.
+        value: Where the point stands.
+        error: How far the bar reaches to both sides.
+    """
+
+    name: str
+    style: str
+    place: int
+    value: float
+    error: float
+
+
+def interval_chart(points: Sequence[Interval], categories: Sequence[str], label: str, alt: str) -> Markup:
+    """Draw points with error bars, a column a category, those of one category side by side.
+
+    Args:
+        points: At least one.
+        categories: What stands below each column.
+        label: What stands on the y axis.
+        alt: What the drawing shows.
+    """
+    low, high = min(p.value - p.error for p in points), max(p.value + p.error for p in points)
+    margin = 0.08 * (high - low) or 0.01
+    y_axis = Axis(low - margin, high + margin, _BOTTOM, _TOP)
+    step = (_RIGHT - _LEFT) / len(categories)
+    parts = _grid(_plain_ticks(y_axis))
+    most = max(4, int(step / 6.5))
+    text = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="middle">{}<title>{}</title></text>')
+    for place, name in enumerate(categories):
+        shown = name if len(name) <= most else f"{name[: most - 1]}…"
+        row = 17 if place % 2 == 0 or step > 90 else 32
+        parts.append(text.format(_LEFT + (place + 0.5) * step, _BOTTOM + row, shown, name))
+    styles = list(dict.fromkeys(point.style for point in points))
+    bar = Markup('<line class="line {}" x1="{x:.1f}" x2="{x:.1f}" y1="{:.1f}" y2="{:.1f}"/>')
+    dot = Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="4"><title>{}</title></circle>')
+    for point in points:
+        shift = (styles.index(point.style) - (len(styles) - 1) / 2) * min(18.0, step / 4)
+        x = _LEFT + (point.place + 0.5) * step + shift
+        ends = y_axis.place(point.value - point.error), y_axis.place(point.value + point.error)
+        hint = f"{point.name}, {categories[point.place]}: {point.value:.3f} ± {point.error:.3f}"
+        parts += [bar.format(point.style, *ends, x=x), dot.format(point.style, x, y_axis.place(point.value), hint)]
+    middle = (_TOP + _BOTTOM) / 2
+    turned = Markup('<text x="13" y="{0}" text-anchor="middle" transform="rotate(-90 13 {0})">{1}</text>')
+    return _svg([*parts, turned.format(middle, label)], alt)
+
+
 def _scaled(value: float, log: bool) -> float:
     return math.log10(1 + value) if log else value
 
@@ -168,20 +221,29 @@ def _plain_ticks(axis: Axis) -> list[tuple[float, str]]:
 
 def _frame(x_axis: Axis, y_ticks: Sequence[tuple[float, str]], labels: tuple[str, str]) -> list[Markup]:
     """Draw grid lines, the numbers at the ticks, and the names of the axes."""
-    grid = Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>')
     text = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
-    parts = []
-    for y, label in y_ticks:
-        parts += [grid.format(_LEFT, _RIGHT, y, y), text.format(_LEFT - 7, y + 4, "end", label)]
+    parts = _grid(y_ticks)
     for value in x_axis.ticks():
         parts.append(text.format(x_axis.place(value), _BOTTOM + 17, "middle", f"{value:,.10g}"))
-    parts.append(Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(_LEFT, _RIGHT, _BOTTOM, _BOTTOM))
     middle = (_TOP + _BOTTOM) / 2
     turned = Markup('<text x="13" y="{0}" text-anchor="middle" transform="rotate(-90 13 {0})">{1}</text>')
     return [
         *parts,
         text.format((_LEFT + _RIGHT) / 2, _HEIGHT - 8, "middle", labels[0]),
         turned.format(middle, labels[1]),
+    ]
+
+
+def _grid(y_ticks: Sequence[tuple[float, str]]) -> list[Markup]:
+    """Draw a line and a number at each tick of the y axis, and the x axis."""
+    grid = Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>')
+    text = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>')
+    parts = []
+    for y, label in y_ticks:
+        parts += [grid.format(_LEFT, _RIGHT, y, y), text.format(_LEFT - 7, y + 4, label)]
+    return [
+        *parts,
+        Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(_LEFT, _RIGHT, _BOTTOM, _BOTTOM),
     ]
 
 

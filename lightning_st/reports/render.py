@@ -11,16 +11,20 @@ from lightning_st.reports.tables import Table
 from lightning_st.reports.text import markdown
 
 
-def render_html(contents: Contents) -> str:
-    """Return the page: one file with its styles and charts, no script; only pictures and links lie outside."""
-    environment = Environment(
+def environment() -> Environment:
+    """Return where the templates are: every string of the data is escaped."""
+    return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.jinja").render(c=contents) + "\n"
+
+
+def render_html(contents: Contents) -> str:
+    """Return the page: one file with its styles and charts, no script; only pictures and links lie outside."""
+    return environment().get_template("page.html.jinja").render(c=contents) + "\n"
 
 
 def render_markdown(contents: Contents) -> str:

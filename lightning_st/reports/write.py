@@ -32,7 +32,7 @@ def write_report(run_folder: Path) -> dict[str, Any]:
     """
     run = read_run(Path(run_folder))
     metrics = run_metrics(run)
-    with _swapped_in(run.folder / "report") as report:
+    with swapped_in(run.folder / "report") as report:
         gallery, notes = _draw(run, report)
         contents = gather(run, gallery, notes)
         _write(report / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -57,7 +57,7 @@ def _draw(run: Run, report: Path) -> tuple[Gallery, list[str]]:
 
 
 @contextmanager
-def _swapped_in(folder: Path) -> Iterator[Path]:
+def swapped_in(folder: Path) -> Iterator[Path]:
     """Give an empty folder beside ``folder`` to write to, and put it in its place when all is written."""
     new, old = folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.old")
     for rest in (new, old):

@@ -79,6 +79,11 @@ def require_arguments(
         raise ConfigError.unknown_choice(f"key of {section}", unknown[0], known)
 
 
+def arguments_of_class(cls: type) -> list[str]:
+    """Return the names of the arguments that a class itself adds, without those that it hands on to its base."""
+    return [name for name in signature(vars(cls)["__init__"]).parameters if name != "self"]
+
+
 def arguments_of(target: Callable[..., Any]) -> list[str] | None:
     """Return the names that ``target`` can be called with, None where it takes any.
 

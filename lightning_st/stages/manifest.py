@@ -134,7 +134,9 @@ def decide(folder: Path, inputs: Mapping[str, Any], restart: bool) -> Action:
 def begin(folder: Path, stage: str, inputs: Mapping[str, Any], action: Action) -> None:
     """Write the manifest of a stage that begins; a stage that starts anew loses what it had left before."""
     if action is Action.START and folder.exists():
-        shutil.rmtree(folder)
+        whole = folder.resolve()  # a stage that several runs share is reached through a link
+        shutil.rmtree(whole)
+        whole.mkdir()
     record = {
         "schema": SCHEMA,
         "stage": stage,

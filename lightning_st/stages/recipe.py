@@ -6,7 +6,7 @@ The command line parses a YAML file into a recipe; in Python a dict does. Classe
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch import Trainer
 
@@ -119,7 +119,8 @@ class Recipe:
         trainer: Arguments of Lightning's ``Trainer``, the same for every stage.
         seed: Of every random draw of the run.
         rounds: Times that labels are made and a student is trained.
-        control: Also train a teacher for as many steps as teacher and student take together, for comparison.
+        control: Also train a teacher longer, for comparison: "epochs" (or True) for as many steps, so labelled images,
+            as teacher and students take together; "compute" for as many images, pseudo-labelled ones included.
     """
 
     data: dict[str, Any]
@@ -130,12 +131,14 @@ class Recipe:
     trainer: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     rounds: int = 1
-    control: bool = False
+    control: bool | Literal["epochs", "compute"] = False
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before anything is read."""
         if self.rounds < 1:
             raise ConfigError.expected("rounds", "at least 1", self.rounds)
+        if self.control not in (False, True, "epochs", "compute"):
+            raise ConfigError.expected("control", "true, false, epochs or compute", self.control)
         if not 0 <= self.seed < 2**32:
             raise ConfigError.expected("seed_everything", "from 0 to 2**32 - 1", self.seed)
         for name in ("data", "teacher", "student", "trainer"):

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import StageError
 from lightning_st.modules import checkpoint_fingerprint
+from lightning_st.stages.locks import held, lock_files
 from lightning_st.stages.manifest import SCHEMA, decide, library_versions, read_manifest, write_json
 from lightning_st.stages.preflight import refuse_early, refuse_other_rule
 from lightning_st.stages.pseudo_label import label_images
@@ -31,7 +32,8 @@ def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: 
         The checkpoint of the last student.
 
     Raises:
-        StageError: If a stage in ``output`` was made from other inputs, or a teacher found nothing to learn from.
+        StageError: If a stage in ``output`` was made from other inputs, a teacher found nothing to learn from, or
+            another process is at work in ``output``.
         ConfigError: If something in the recipe is wrong.
         DataError: If something in the data is wrong.
 
@@ -53,14 +55,21 @@ def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: 
     run = Path(output)
     data = make_data(recipe)
     refuse_early(recipe, data)
-    _write_run(run, recipe, data, "running")
+    with held(lock_files(run)):
+        _write_run(run, recipe, data, "running")
+        newest = _run_stages(recipe, run, data, restart)
+        _write_run(run, recipe, data, "complete")
+    return newest
 
+
+def _run_stages(recipe: Recipe, run: Path, data: SelfTrainingDataModule, restart: bool) -> Path:
+    """Train, label and train again, and return the checkpoint of the last student."""
     teacher_settings = TrainSettings.read(recipe.teacher, "teacher")
     student_settings = TrainSettings.read(recipe.student, "student")
     teacher = run_training(Training(recipe, run / "round_0" / "teacher", "teacher", teacher_settings), restart)
     control = None
     if recipe.control:
-        control = _control(recipe, run / "control", teacher, teacher_settings, student_settings)
+        control = control_training(recipe, run / "control", teacher)
     newest = teacher
     for number in range(recipe.rounds):
         if control is not None and number == 1:
@@ -68,22 +77,28 @@ def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: 
         newest = _round(recipe, run / f"round_{number}", newest, number, student_settings, restart)
     if control is not None:
         run_training(control, restart)
-    _write_run(run, recipe, data, "complete")
     return newest
 
 
-def _control(
-    recipe: Recipe, folder: Path, teacher: Path, teacher_settings: TrainSettings, settings: TrainSettings
-) -> Training:
+def control_training(recipe: Recipe, folder: Path, teacher: Path, parents: Mapping[str, Any] | None = None) -> Training:
     """Return the training that a student has to beat: as long as teacher and students together, on the labels alone.
 
     Where the students start from their teacher it goes on from the teacher too; else it takes all the steps itself.
+
+    Args:
+        recipe: The run's recipe.
+        folder: The stage's folder.
+        teacher: The first teacher's checkpoint.
+        parents: What to say of where it starts; read from the checkpoint where missing.
     """
+    settings = TrainSettings.read(recipe.student, "student")
     steps = recipe.rounds * settings.max_steps
+    if recipe.control == "compute":
+        steps = round(steps * (1 + recipe.data.get("pseudo_ratio", 1.0)))
     if settings.init != "teacher":
-        steps += teacher_settings.max_steps
+        steps += TrainSettings.read(recipe.teacher, "teacher").max_steps
     start = student_start(settings, teacher, same_model=settings.model is None)
-    parents = {"init": _fingerprint_or_random(start)}
+    parents = {"init": _fingerprint_or_random(start)} if parents is None else dict(parents)
     settings = replace(settings, max_steps=steps)
     return Training(recipe, folder, "control", settings, parents=parents, init_checkpoint=start)
 

@@ -14,7 +14,7 @@ from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
 from lightning_st.modules import StudentModule, TaskModule, TeacherModule, checkpoint_fingerprint
 from lightning_st.stages.announce import announce
-from lightning_st.stages.building import build, build_factory, import_name
+from lightning_st.stages.building import arguments_of_class, build, build_factory, import_name
 from lightning_st.stages.evaluate import evaluate, is_better
 from lightning_st.stages.manifest import Action, begin, complete, decide
 from lightning_st.stages.recipe import Recipe, TrainSettings
@@ -57,6 +57,9 @@ class Training:
         """All that the trained weights follow from."""
         keys = _STUDENT_DATA_INPUTS if self.role == "student" else _DATA_INPUTS
         fingerprints = data.fingerprints()
+        module = self.settings.module
+        if self.role == "control":  # what weighs pseudo-labels is of no effect on it
+            module = {key: value for key, value in module.items() if key not in arguments_of_class(StudentModule)}
         return {
             "seed": self.recipe.seed,
             "model": self.model_spec,
@@ -64,7 +67,7 @@ class Training:
             "trainer": {key: self.recipe.trainer.get(key) for key in _TRAINER_INPUTS},
             self.role: {"max_steps": self.settings.max_steps, "ema_decay": self.settings.ema_decay}
             | {"validate_every": self.settings.validation_interval, "init": self.settings.init}
-            | self.settings.module,
+            | module,
             "fingerprints": {split: fingerprints.get(split) for split in ("labeled", "val", "test")},
             "parents": self.parents,
         }

@@ -1,0 +1,131 @@
+"""The paper's claims, held against an experiment: reproduced, not reproduced, or not decided at this size.
+
+A claim is about signs of differences. One is believed where its 95 % interval over seeds excludes zero.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+from lightning_st.reports.estimates import Estimate
+from lightning_st.reports.experiment_folder import Experiment
+
+Standing = Literal["reproduced", "not reproduced", "not decided at this size"]
+
+INITIALISATIONS = ("init", "initialisation", "initialization", "pretrained", "pretraining")
+"""What the factor is called whose levels are where the backbone's weights come from."""
+
+RANDOM = ("random", "none", "false", "rand")
+"""What its level without pre-training is called."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim and where it stands.
+
+    Attributes:
+        text: The claim, a whole sentence.
+        standing: Whether the experiment shows it.
+        evidence: The differences that it rests on, in words.
+    """
+
+    text: str
+    standing: Standing
+    evidence: str
+
+
+def claims(experiment: Experiment) -> list[Claim]:
+    """Return the claims of the paper that the factors of an experiment say something about."""
+    return [
+        *_self_training_helps(experiment),
+        *_pretraining_by_augmentation(experiment),
+        *_self_training_adds(experiment),
+    ]
+
+
+def _self_training_helps(experiment: Experiment) -> Iterator[Claim]:
+    gains = [(_named(cell.levels), cell.gain) for cell in experiment.cells if cell.gain is not None]
+    if not gains:
+        return
+    varied = [name for name, levels in experiment.factors.items() if len(levels) > 1]
+    where = f", at every level of {', '.join(varied)}" if varied else ""
+    standing = _standing([gain.sign for _, gain in gains])
+    text = f"Self-training beats the supervised model at its best length{where}."
+    yield Claim(text, standing, "; ".join(f"{name}: {gain.difference()}" for name, gain in gains))
+
+
+def _pretraining_by_augmentation(experiment: Experiment) -> Iterator[Claim]:
+    """Pre-training helps with the weakest augmentation, and with the strongest no more (paper: table 2)."""
+    strengths = experiment.factors.get("augment", [])
+    if len(strengths) < 2:
+        return
+    for level, effects in _pretraining_effects(experiment, "augment"):
+        weak, strong = effects.get(strengths[0]), effects.get(strengths[-1])
+        if weak is None or strong is None:
+            continue
+        change = weak.mean - strong.mean
+        decided = weak.sign != 0 or strong.sign != 0
+        is_so = weak.sign > 0 and strong.sign <= 0
+        standing: Standing = "reproduced" if is_so else "not reproduced" if decided else "not decided at this size"
+        yield Claim(
+            f"Pre-training ({level}) helps with weak augmentation ({strengths[0]}) and not with strong "
+            f"({strengths[-1]}).",
+            standing,
+            f"{strengths[0]}: {weak.difference()}; {strengths[-1]}: {strong.difference()}; {change:+.3f} less",
+        )
+
+
+def _self_training_adds(experiment: Experiment) -> Iterator[Claim]:
+    """Self-training helps on top of pre-training too (paper: tables 3 and 7)."""
+    factor = _initialisation(experiment)
+    if factor is None:
+        return
+    for level in (level for level in experiment.factors[factor] if level.lower() not in RANDOM):
+        gains = [c.gain for c in experiment.cells if dict(c.levels)[factor] == level and c.gain is not None]
+        if gains:
+            evidence = "; ".join(gain.difference() for gain in gains)
+            text = f"Self-training adds to pre-training ({level})."
+            yield Claim(text, _standing([gain.sign for gain in gains]), evidence)
+
+
+def _pretraining_effects(experiment: Experiment, along: str) -> Iterator[tuple[str, dict[str, Estimate]]]:
+    """Yield for each pre-trained level its supervised difference to random weights, by the level of ``along``.
+
+    Other factors stay at their first level.
+    """
+    factor = _initialisation(experiment)
+    if factor is None:
+        return
+    random = next(level for level in experiment.factors[factor] if level.lower() in RANDOM)
+    first = {name: levels[0] for name, levels in experiment.factors.items()}
+    for level in (level for level in experiment.factors[factor] if level != random):
+        effects = {}
+        for strength in experiment.factors[along]:
+            here = experiment.cell({**first, along: strength, factor: level})
+            there = experiment.cell({**first, along: strength, factor: random})
+            found = None if here is None or there is None else here.minus(there, "supervised")
+            if found is not None:
+                effects[strength] = found
+        yield level, effects
+
+
+def _initialisation(experiment: Experiment) -> str | None:
+    """Return the factor that says where weights come from, if one of its levels is random."""
+    names = (name for name in experiment.factors if name.lower() in INITIALISATIONS)
+    return next((n for n in names if any(level.lower() in RANDOM for level in experiment.factors[n])), None)
+
+
+def _standing(signs: Sequence[int]) -> Standing:
+    if all(sign > 0 for sign in signs):
+        return "reproduced"
+    return "not reproduced" if any(sign < 0 for sign in signs) else "not decided at this size"
+
+
+def _named(levels: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{factor} {level}" for factor, level in levels) or "all"
+
+
+def combinations(factors: dict[str, list[str]]) -> list[dict[str, str]]:
+    """Return every combination of the levels of some factors."""
+    return [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]
