@@ -9,32 +9,40 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning_st.data import SelfTrainingDataModule
     from lightning_st.index import AnnotationIndex
-    from lightning_st.models import RetinaNet, SemanticSegmenter
+    from lightning_st.models import ImageClassifier, JointDetector, RetinaNet, SemanticSegmenter, SimCLR
     from lightning_st.modules import StudentModule, TeacherModule
     from lightning_st.selftrain import PseudoLabels
-    from lightning_st.stages import self_train
+    from lightning_st.stages import pretrain, self_train
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AnnotationIndex",
+    "ImageClassifier",
+    "JointDetector",
     "PseudoLabels",
     "RetinaNet",
     "SelfTrainingDataModule",
     "SemanticSegmenter",
+    "SimCLR",
     "StudentModule",
     "TeacherModule",
+    "pretrain",
     "self_train",
 ]
 
 _ROOM_OF = {
     "AnnotationIndex": "index",
+    "ImageClassifier": "models",
+    "JointDetector": "models",
     "PseudoLabels": "selftrain",
     "RetinaNet": "models",
     "SelfTrainingDataModule": "data",
     "SemanticSegmenter": "models",
+    "SimCLR": "models",
     "StudentModule": "modules",
     "TeacherModule": "modules",
+    "pretrain": "stages",
     "self_train": "stages",
 }
 

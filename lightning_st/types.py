@@ -32,8 +32,9 @@ PADDING_COLOUR = (124, 116, 104)
 IGNORE_INDEX = 255
 """The value of a mask's pixel that nothing is said of: it is neither learnt nor judged."""
 
-TargetName = Literal["boxes", "masks"]
-"""What a task learns of an image: objects, or the class of each pixel."""
+TargetName = Literal["boxes", "masks", "classes", "views"]
+"""What a task learns of an image: objects, the class of each pixel, the one class of the whole image, or, without any
+label, that two views of it are of one image."""
 
 
 class BoxKind(IntEnum):
@@ -100,6 +101,14 @@ class Batch(TypedDict):
     masks: NotRequired[Tensor]
     """uint8 [B, H, W], the class index of each pixel, ``IGNORE_INDEX`` where nothing is said; only where the target is
     "masks", and then no row of ``boxes`` holds a box."""
+    image_labels: NotRequired[Tensor]
+    """int64 [B], the class of the whole image, -1 where it is not known; only where some stream has such classes: the
+    target "classes", and the second stream of joint training, whose classes are not those of the boxes."""
+    has_boxes: NotRequired[Tensor]
+    """bool [B], beside ``image_labels`` where the target is "boxes": False for images of which only the class is known.
+    Their rows of ``boxes`` are padding and say nothing; they are no background."""
+    other_views: NotRequired[Tensor]
+    """uint8 [B, 3, H, W], another augmentation of each image of ``images``; only where the target is "views"."""
 
 
 class Target(TypedDict):
@@ -122,6 +131,13 @@ class MaskTarget(TypedDict):
     """uint8 [H, W] at the size of the original image, class indices and ``IGNORE_INDEX``."""
 
 
+class ClassTarget(TypedDict):
+    """The human label of one evaluation image as a whole."""
+
+    label: Tensor
+    """int64 [], its class index; -1 where it is not known."""
+
+
 class EvalBatch(TypedDict):
     """Images of one rank's share for evaluation or labelling; every image of the set stands on exactly one rank."""
 
@@ -133,7 +149,7 @@ class EvalBatch(TypedDict):
     """int64 [B, 2], (height, width) of the original image."""
     rows: Tensor
     """int64 [B], the image's row in its index; -1 where the image cannot be read: skip it."""
-    targets: list[Target] | list[MaskTarget]
+    targets: list[Target] | list[MaskTarget] | list[ClassTarget]
     """The labels, as long as the batch; for unlabelled images empty ones, made without reading any label."""
     bad_images: list[str]
     """One "<file>: <problem>" for each image that cannot be read."""
@@ -157,6 +173,13 @@ class MaskPrediction(TypedDict):
     """uint8 [H, W], the most probable class of each pixel."""
     confidence: Tensor
     """float32 [H, W], its probability, 0-1."""
+
+
+class ClassPrediction(TypedDict):
+    """What a classifier believes of one image."""
+
+    probabilities: Tensor
+    """float32 [C], which sum to 1."""
 
 
 class Metric(Protocol):
@@ -210,8 +233,8 @@ class Task(Protocol):
     def restore(self, predictions: list[Any], scales: Tensor, sizes: Tensor) -> list[Any]:
         """Return ``predictions`` in pixels of the original images (see ``EvalBatch`` for scales and sizes)."""
 
-    def metric(self) -> Metric:
-        """Return a new, empty metric."""
+    def metric(self) -> Metric | None:
+        """Return a new, empty metric; None where nothing can be judged, as of a model that learns without labels."""
 
 
 @dataclass(frozen=True, slots=True)

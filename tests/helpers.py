@@ -127,3 +127,24 @@ def write_masks(
     names = folder / "classes.txt"
     names.write_text("\n".join(["background", *classes]))
     return folder / "images", folder / "masks", names
+
+
+def write_class_folders(
+    folder: Path,
+    image_count: int = 8,
+    size: tuple[int, int] = (64, 80),
+    seed: int = 0,
+    classes: tuple[str, ...] = ("square", "disc"),
+) -> Path:
+    """Write an ImageFolder: `image_count` JPEG images of each class, one of its shapes on noise, in a folder each."""
+    generator = np.random.default_rng(seed)
+    height, width = size
+    for name in classes:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(image_count):
+            image = generator.integers(90, 160, (height, width, 3), dtype=np.uint8)
+            side = int(generator.integers(height // 2, height - 8))
+            left, top = int(generator.integers(0, width - side)), int(generator.integers(0, height - side))
+            draw_shape(image, name, (left, top, left + side, top + side))
+            cv2.imwrite(str(folder / name / f"{name}_{seed}_{number:03d}.jpg"), image[..., ::-1])
+    return folder

@@ -82,3 +82,31 @@ def tiny_recipe(folder: Path, labeled: int = 8, unlabeled: int = 10, **data: Any
         "pseudo_label": {"score_threshold": 0.002, "shard_size": 4},
         "trainer": {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu", "devices": 1},
     }
+
+
+TINY_BACKBONE = {
+    "backbone": "resnet10t",
+    "backbone_options": {"channels": [8, 8, 16, 16], "stem_width": 8},
+}
+
+
+def pretrain_recipe(folder: Path, arm: str, **data: Any) -> dict[str, Any]:
+    """Return a recipe of `pretrain` of a few seconds: `arm` is "ImageClassifier", "SimCLR" or "JointDetector"."""
+    train = helpers.write_class_folders(folder / "classes", 6)
+    sources: dict[str, Any] = {
+        "ImageClassifier": {
+            "labeled": {"images": str(train)},
+            "val": {"images": str(helpers.write_class_folders(folder / "classes_val", 3, seed=1))},
+        },
+        "SimCLR": {"unlabeled": {"images": str(train)}},
+    }
+    if arm == "JointDetector":
+        detection = write_data(folder / "detection")
+        sources[arm] = {name: detection[name] for name in ("labeled", "val")} | {"joint": {"images": str(train)}}
+    arguments = TINY_MODEL["init_args"] if arm == "JointDetector" else TINY_BACKBONE
+    return {
+        "data": {**sources[arm], "image_size": 64, "batch_size": 4, "num_workers": 0, **data},
+        "model": {"class_path": f"lightning_st.{arm}", "init_args": dict(arguments)},
+        "training": {"max_steps": 6, "validate_every": 2, "optimizer": "adamw", "warmup_steps": 2, "ema_decay": 0.9},
+        "trainer": {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu", "devices": 1},
+    }

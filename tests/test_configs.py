@@ -9,8 +9,11 @@ from recipes import write_mask_data
 from lightning_st.cli import main
 
 ROOT = Path(__file__).parent.parent
-# Those of paper/ are parts of recipes for machines of many GPUs: test_paper_configs.py.
-CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parts[len(ROOT.parts) + 1] != "paper")
+# Those of paper/ and pretrain/ are for machines of many GPUs: test_paper_configs.py, test_pretrain_configs.py.
+ELSEWHERE = ("paper", "pretrain")
+CONFIGS = sorted(
+    path for path in (ROOT / "configs").rglob("*.yaml") if path.parts[len(ROOT.parts) + 1] not in ELSEWHERE
+)
 # The recipes of self_train have a model that is a task; the configs of fit one that is a LightningModule.
 FITS = [path for path in CONFIGS if "Module" in yaml.safe_load(path.read_text())["model"]["class_path"]]
 RECIPES = [path for path in CONFIGS if path not in FITS]

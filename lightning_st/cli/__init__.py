@@ -17,6 +17,7 @@ COMMANDS = {
     "self_train": ("teacher, pseudo-labels, student (again with --rounds), report", "stage_commands:self_train"),
     "pseudo_label": ("a checkpoint's predictions on the unlabelled images", "stage_commands:pseudo_label"),
     "experiment": ("every combination of factors and seeds, and their tables", "experiment_command:experiment"),
+    "pretrain": ("a backbone: by classes of images, by SimCLR, or beside a detector", "pretrain_command:pretrain"),
     "report": ("tables, plots and the page of one run, or a table of several", "report_command:report"),
     "export": ("pseudo-labels, or any index, as COCO JSON, a YOLO data set or masks", "export_command:export"),
     "inspect": ("parameters, multiply-adds, shapes and memory of a config's model", "inspect_command:inspect"),

@@ -9,10 +9,10 @@ from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
 from lightning_st.errors import ConfigError
 
-_GROUPS = ("data", "teacher", "student", "pseudo_label", "trainer")
+_GROUPS = ("data", "teacher", "student", "training", "pseudo_label", "trainer")
 """Keys that hold further keys, always."""
 
-_OF_RECIPES = ("teacher", "student", "pseudo_label", "rounds", "control", "output", "restart")
+_OF_RECIPES = ("teacher", "student", "training", "pseudo_label", "rounds", "control", "output", "restart")
 _MODULES = ("TeacherModule", "StudentModule")
 
 
@@ -86,14 +86,18 @@ def _refuse_foreign(path: Path, root: MappingNode, is_recipe: bool) -> None:
     for name, key, value in _items(root):
         if not is_recipe and name in _OF_RECIPES:
             raise ConfigError(
-                f"{_line(path, key)}: the key {name} belongs to a recipe of self_train. fit, validate, test and "
-                "predict take data, model and trainer, where model is a TeacherModule or a StudentModule."
+                f"{_line(path, key)}: the key {name} belongs to a recipe of {_command_of(name)}. fit, validate, test "
+                "and predict take data, model and trainer, where model is a TeacherModule or a StudentModule."
             )
         if is_recipe and name == "model" and (module := _class_name(value)) in _MODULES:
             raise ConfigError(
                 f"{_line(path, key)}: a {module} makes this a config of fit, validate, test and predict. In a recipe "
                 "model is what they call task, such as lightning_st.RetinaNet."
             )
+
+
+def _command_of(key: str) -> str:
+    return "pretrain" if key == "training" else "self_train"
 
 
 def _class_name(value: Node) -> str:

@@ -11,9 +11,9 @@ from lightning_st.cli.vocabulary import inspect_vocabulary
 from lightning_st.data.options import read_size
 from lightning_st.errors import ConfigError
 from lightning_st.models.inspection import Inspection, inspect_model
-from lightning_st.stages.building import build_factory
+from lightning_st.stages.building import arguments_of, build_factory, import_name
 
-_IGNORED_SECTIONS = ("trainer", "teacher", "student", "pseudo_label")
+_IGNORED_SECTIONS = ("trainer", "teacher", "student", "training", "pseudo_label")
 _IGNORED_KEYS = ("seed_everything", "output", "rounds", "control", "restart")
 
 
@@ -32,7 +32,9 @@ def inspect(words: Sequence[str]) -> None:
         spec = {**spec, "init_args": {**arguments, "pretrained": False}}
     height, width = read_size(config["data"].get("image_size", 640))
     names = [f"class {number}" for number in range(config["classes"])]
-    found = inspect_model(lambda: build_factory(spec)(names), height, width)
+    takes_count = "image_class_count" in (arguments_of(import_name(spec["class_path"])) or ())
+    more = {"image_class_count": config["image_classes"]} if takes_count else {}
+    found = inspect_model(lambda: build_factory(spec)(names, **more), height, width)
     title = spec["class_path"].rpartition(".")[2]
     counted = "1 class" if len(names) == 1 else f"{len(names)} classes"
     print(f"{title}, {counted}, one image of {height} x {width} pixels\n")
@@ -64,12 +66,14 @@ def _shapes(outputs: Sequence[tuple[int, ...]]) -> str:
 def _parse(words: Sequence[str]) -> Mapping[str, Any]:
     parser = ArgumentParser(
         prog="lightning_st inspect",
-        description="Print what a config's model costs. Takes configs of self_train and of fit; model and "
+        description="Print what a config's model costs. Takes configs of self_train, pretrain and fit; model and "
         "data.image_size are read.",
         exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="a config in YAML; several are merged in order")
     parser.add_argument("--classes", type=int, default=91, help="how many; 91 are COCO's ids, as papers count them")
+    about_images = "how many of whole images, for JointDetector; 1000 are ImageNet's"
+    parser.add_argument("--image_classes", type=int, default=1000, help=about_images)
     parser.add_subclass_arguments(torch.nn.Module, "model", skip={"classes"}, required=True, instantiate=False)
     parser.add_argument("--data", type=dict[str, Any], default={}, help="image_size is read")
     for name in _IGNORED_SECTIONS:
@@ -77,6 +81,7 @@ def _parse(words: Sequence[str]) -> Mapping[str, Any]:
     for name in _IGNORED_KEYS:
         parser.add_argument(f"--{name}", type=Any, help="not read")
     plain = parse(parser, words, inspect_vocabulary, is_recipe=None)
-    if plain["classes"] < 1:
-        raise ConfigError.expected("classes", "at least 1", plain["classes"])
+    for key in ("classes", "image_classes"):
+        if plain[key] < 1:
+            raise ConfigError.expected(key, "at least 1", plain[key])
     return plain

@@ -86,7 +86,8 @@ class SelfTrainingCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Take the names of the classes from the data: nobody types them."""
-        parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
+        for name in ("classes", "image_classes"):
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
         """Refuse a checkpoint that cannot be read before anything else is done, and an evaluation without one.

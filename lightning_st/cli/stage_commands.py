@@ -20,7 +20,8 @@ from lightning_st.stages import pseudo_label as run_pseudo_label
 from lightning_st.stages import self_train as run_self_train
 from lightning_st.stages.owned import owned_in
 
-_RUN_KEYS = ("config", "output", "restart", "checkpoint", "seed_everything")
+RUN_KEYS = ("config", "output", "restart", "checkpoint", "seed_everything")
+"""Keys that are no sections of a recipe."""
 
 
 def self_train(words: Sequence[str]) -> None:
@@ -50,10 +51,7 @@ def pseudo_label(words: Sequence[str]) -> None:
 def recipe_parser(command: str, about: str) -> ArgumentParser:
     """Return a parser of recipes: the keys that both commands share."""
     parser = ArgumentParser(prog=f"lightning_st {command}", description=about, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="a recipe in YAML; several are merged in order")
-    parser.add_argument("--output", type=str, required=True, help="the folder to leave everything in")
-    parser.add_argument("--restart", type=bool, default=False, nargs="?", const=True, help="make changed stages anew")
-    parser.add_argument("--seed_everything", type=int, default=0, help="the seed of every random draw")
+    add_run_arguments(parser)
     parser.add_argument("--rounds", type=int, default=1, help="times that labels are made and a student is trained")
     parser.add_argument(
         "--control",
@@ -66,7 +64,7 @@ def recipe_parser(command: str, about: str) -> ArgumentParser:
     parser.add_subclass_arguments(torch.nn.Module, "model", skip=skip, required=True, instantiate=False)
     for name, module in (("teacher", TeacherModule), ("student", StudentModule)):
         parser.add_class_arguments(module, name, skip={*owned_in(name), "init"}, instantiate=False)
-        _add_train_settings(parser, name)
+        add_train_settings(parser, name)
     parser.add_argument("--student.init", type=str, default="random", help="random, teacher, or a checkpoint file")
     parser.add_subclass_arguments(torch.nn.Module, "student.model", skip=skip, required=False, instantiate=False)
     parser.add_class_arguments(PseudoLabelSettings, "pseudo_label", instantiate=False)
@@ -74,7 +72,16 @@ def recipe_parser(command: str, about: str) -> ArgumentParser:
     return parser
 
 
-def _add_train_settings(parser: ArgumentParser, name: str) -> None:
+def add_run_arguments(parser: ArgumentParser) -> None:
+    """Add what every command has that leaves a folder behind."""
+    parser.add_argument("--config", action="config", help="a recipe in YAML; several are merged in order")
+    parser.add_argument("--output", type=str, required=True, help="the folder to leave everything in")
+    parser.add_argument("--restart", type=bool, default=False, nargs="?", const=True, help="make changed stages anew")
+    parser.add_argument("--seed_everything", type=int, default=0, help="the seed of every random draw")
+
+
+def add_train_settings(parser: ArgumentParser, name: str) -> None:
+    """Add how long a stage trains to the arguments of its module."""
     parser.add_argument(f"--{name}.max_steps", type=int, default=1000, help="optimiser steps")
     parser.add_argument(
         f"--{name}.validate_every", type=int | None, default=None, help="steps between validations; null: a tenth"
@@ -91,5 +98,5 @@ def parse_recipe(parser: ArgumentParser, words: Sequence[str]) -> dict[str, Any]
 
 def read_recipe(config: dict[str, Any]) -> Recipe:
     """Return the recipe of a parsed config."""
-    sections = {key: value for key, value in config.items() if key not in _RUN_KEYS}
+    sections = {key: value for key, value in config.items() if key not in RUN_KEYS}
     return Recipe(**sections, seed=config["seed_everything"])

@@ -8,9 +8,10 @@ from lightning_st.cli.hints import Vocabulary, known_keys
 from lightning_st.data import Source
 from lightning_st.modules import StudentModule, TeacherModule
 
-_TASKS = ["lightning_st.RetinaNet", "lightning_st.SemanticSegmenter"]
+_TASKS = [f"lightning_st.{name}" for name in ("RetinaNet", "SemanticSegmenter")]
+_PRETRAINED_TASKS = [f"lightning_st.{name}" for name in ("ImageClassifier", "SimCLR", "JointDetector")]
 _MODULES = ["lightning_st.TeacherModule", "lightning_st.StudentModule"]
-_SETS = ("labeled", "unlabeled", "val", "test")
+_SETS = ("labeled", "unlabeled", "val", "test", "joint")
 
 
 def recipe_vocabulary(parser: Any) -> Vocabulary:
@@ -23,16 +24,22 @@ def recipe_vocabulary(parser: Any) -> Vocabulary:
     )
 
 
+def pretrain_vocabulary(parser: Any) -> Vocabulary:
+    """Return what ``pretrain`` understands, ``parser`` being its own."""
+    classes = {"model": _PRETRAINED_TASKS + _TASKS, **_of_the_trainer()}
+    return Vocabulary(known_keys(parser, _sources()), classes, _groups(), owns=True)
+
+
 def lightning_vocabulary(parser: Any) -> Vocabulary:
     """Return what ``fit``, ``validate``, ``test`` and ``predict`` understand, ``parser`` taking data and trainer."""
     below: dict[str, type] = {**_sources(), "model": TeacherModule, "model.init_args": StudentModule}
-    classes = {"model": _MODULES, "model.task": _TASKS, **_of_the_trainer()}
+    classes = {"model": _MODULES, "model.task": _TASKS + _PRETRAINED_TASKS, **_of_the_trainer()}
     return Vocabulary(known_keys(parser, below), classes, _groups())
 
 
 def inspect_vocabulary(parser: Any) -> Vocabulary:
     """Return what ``inspect`` understands, which takes the configs of both."""
-    return Vocabulary(known_keys(parser), {"model": _TASKS + _MODULES, "model.task": _TASKS})
+    return Vocabulary(known_keys(parser), {"model": _TASKS + _PRETRAINED_TASKS + _MODULES, "model.task": _TASKS})
 
 
 def _sources() -> dict[str, type]:

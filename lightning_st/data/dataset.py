@@ -13,11 +13,14 @@ from lightning_st.data.image_file import ImageFile
 from lightning_st.data.labels import EvaluationLabels, TrainingSet
 from lightning_st.data.sampling import Draw, StreamName, generator
 from lightning_st.errors import DataError, ImageError
-from lightning_st.transforms import Policy, fit
+from lightning_st.transforms import Policy, centre_crop, fit
 from lightning_st.types import Batch, BoxKind, EvalBatch, Sample
 
 _BOXES_MULTIPLE = 32
 """Batches pad their boxes to a multiple of this, so that few shapes occur and each is compiled once."""
+
+_SECOND_STREAMS = ("pseudo", "joint")
+"""Streams whose images are ``pseudo`` in a batch: those that come beside the human-labelled ones."""
 
 _MOST_TRIES = 100
 """Neighbours that are tried in place of an image that cannot be read."""
@@ -27,8 +30,8 @@ class TrainDataset(Dataset[Batch]):
     """Turns the draws of one batch into the batch.
 
     Args:
-        sets: The labelled set, and the pseudo-labelled one if there is any.
-        policy: The augmentation, the same for both (paper.md, section 0).
+        sets: The set of each stream.
+        policy: The augmentation, the same for all (paper.md, section 0).
         seed: Of the run.
     """
 
@@ -49,41 +52,64 @@ class TrainDataset(Dataset[Batch]):
         """
         bad_images: list[str] = []
         chosen = [self._choose(draw, bad_images) for draw in draws]
-        boxes, labels, kinds = _pad_boxes([sample for sample, _ in chosen])
+        samples = [image.views[0] for image in chosen]
+        boxes, labels, kinds = _pad_boxes(samples)
         batch: Batch = {
-            "images": _stack([sample.image for sample, _ in chosen]),
+            "images": _stack([sample.image for sample in samples]),
             "boxes": boxes,
             "labels": labels,
             "kinds": kinds,
-            "pseudo": torch.tensor([draw.stream == "pseudo" for draw in draws]),
-            "rows": torch.tensor([row for _, row in chosen]),
+            "pseudo": torch.tensor([draw.stream in _SECOND_STREAMS for draw in draws]),
+            "rows": torch.tensor([image.row for image in chosen]),
             "positions": torch.tensor([draw.position for draw in draws]),
             "bad_images": bad_images,
         }
-        masks = [sample.mask for sample, _ in chosen if sample.mask is not None]
+        masks = [sample.mask for sample in samples if sample.mask is not None]
         if masks:
             batch["masks"] = default_collate([torch.from_numpy(mask) for mask in masks])
+        others = [view.image for image in chosen for view in image.views[1:]]
+        if others:
+            batch["other_views"] = _stack(others)
+        self._add_image_labels(batch, [self._sets[draw.stream] for draw in draws])
         return batch
 
-    def _choose(self, draw: Draw, bad_images: list[str]) -> tuple[Sample, int]:
-        """Return the sample of a draw and its row, and add what could not be read to ``bad_images``."""
+    def _add_image_labels(self, batch: Batch, sets: Sequence[TrainingSet]) -> None:
+        """Add the classes of whole images where some stream has them; ``sets`` is that of each image."""
+        if all(training_set.image_labels is None for training_set in self._sets.values()):
+            return
+        rows = zip(sets, batch["rows"].tolist(), strict=True)
+        batch["image_labels"] = torch.tensor([training_set.image_label(row) for training_set, row in rows])
+        if any(training_set.target == "boxes" for training_set in self._sets.values()):
+            batch["has_boxes"] = torch.tensor([training_set.target == "boxes" for training_set in sets])
+
+    def _choose(self, draw: Draw, bad_images: list[str]) -> "_Chosen":
+        """Return the image of a draw, and add what could not be read to ``bad_images``."""
         stream = self._sets[draw.stream].stream
         row = draw.row
         for skip in range(1, min(len(stream), _MOST_TRIES) + 1):
             try:
-                return self._load(draw, row), row
+                return _Chosen(row, self._load(draw, row))
             except ImageError as error:
                 bad_images.append(str(error))
             row = int(stream.draw(np.array([draw.position]), skip)[0])
         raise DataError(f"None of {skip} images in a row can be read, the last because: {bad_images[-1]}.")
 
-    def _load(self, draw: Draw, row: int) -> Sample:
-        """Return the image of ``row``, augmented as the draw's position says."""
+    def _load(self, draw: Draw, row: int) -> list[Sample]:
+        """Return the image of ``row``, augmented as the draw's position says; decoded once, however many views."""
         training_set = self._sets[draw.stream]
         file = ImageFile.open(training_set.index.image(row), training_set.index.is_labeled)
         height, width = file.size
-        drawn = self._policy.draw(generator(self._seed, draw.stream, draw.position), height, width)
-        return self._policy.apply(training_set.sample(row, file, drawn.reduction), drawn)
+        generators = (generator(self._seed, draw.stream, draw.position, view) for view in range(training_set.views))
+        drawn = [self._policy.draw(each, height, width) for each in generators]
+        sample = training_set.sample(row, file, min(each.reduction for each in drawn))
+        return [self._policy.apply(sample, each) for each in drawn]
+
+
+class _Chosen(NamedTuple):
+    """One image of a training batch: its row, and the views that are made of it."""
+
+    row: int
+    views: list[Sample]
 
 
 class _Fitted(NamedTuple):
@@ -130,7 +156,8 @@ class EvalDataset(Dataset[EvalBatch]):
         if row >= 0:
             try:
                 file = ImageFile.open(self._index.image(row), self._index.is_labeled)
-                return _Fitted(row, file.size, *fit(file.decode(), self._image_size))
+                place = centre_crop if self._labels.target == "classes" else fit
+                return _Fitted(row, file.size, *place(file.decode(), self._image_size))
             except ImageError as error:
                 bad_images.append(str(error))
         return _Fitted(-1, self._image_size, np.zeros((*self._image_size, 3), np.uint8), (1.0, 1.0))

@@ -22,21 +22,35 @@ class TrainingSet:
         index: Where they are.
         thresholds: Which of their labels are shown, where these are pseudo-labels; None for human labels.
         target: What is learnt of them.
+        image_labels: int64 [images of the index], the class of each image as a whole, -1 where it is not known; None
+            where no such classes are learnt.
     """
 
     stream: Stream
     index: AnnotationIndex
     thresholds: ScoreThresholds | None = None
     target: TargetName = "boxes"
+    image_labels: NDArray[np.int64] | None = None
 
     def sample(self, row: int, file: ImageFile, reduction: int) -> Sample:
         """Return an image, decoded up to ``reduction`` times smaller, with its labels in pixels of it."""
         image = file.decode(reduction)
-        if self.target == "masks":
+        if self.target != "boxes":
             nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.uint8)
-            return Sample(image, *nothing, mask=file.mask_in(image, self.mask_of(row, file.size), reduction))
+            is_masked = self.target == "masks"
+            mask = file.mask_in(image, self.mask_of(row, file.size), reduction) if is_masked else None
+            return Sample(image, *nothing, mask=mask)
         boxes, labels, kinds = self.labels_of(row)
         return Sample(image, file.boxes_in(image, boxes, reduction), labels, kinds)
+
+    @property
+    def views(self) -> int:
+        """How many augmentations of an image a batch holds."""
+        return 2 if self.target == "views" else 1
+
+    def image_label(self, row: int) -> int:
+        """Return the class of an image as a whole, -1 where it is not known."""
+        return -1 if self.image_labels is None else int(self.image_labels[row])
 
     def labels_of(self, row: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8]]:
         """Return the boxes (float32 [N, 4], pixels of the original image), labels (int64 [N]) and kinds (uint8 [N])."""
@@ -58,6 +72,15 @@ class TrainingSet:
         return ignore_unsure(mask, self.index.confidence(row), self.thresholds.keep)
 
 
+def whole_image_labels(index: AnnotationIndex) -> NDArray[np.int64]:
+    """Return the class of each image of an index of the format "classes", int64 [N]."""
+    first = index.box_offsets[:-1]
+    has_label = first < index.box_offsets[1:]
+    labels = np.full(len(index), -1, np.int64)
+    labels[has_label] = index.labels[first[has_label]]
+    return labels
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluationLabels:
     """The labels of an index as targets of evaluation.
@@ -73,8 +96,12 @@ class EvaluationLabels:
     target: TargetName = "boxes"
 
     def of(self, row: int) -> Any:
-        """Return the ``Target`` or ``MaskTarget`` of an image; empty, without a look, where there can be none."""
+        """Return what ``EvalBatch`` has for an image as target; empty, without a look, where there can be none."""
         is_known = row >= 0 and self.index.is_labeled
+        if self.target in ("classes", "views"):
+            labels = self.index.annotations(row).labels.astype(np.int64) if is_known else np.zeros(0, np.int64)
+            mapped = labels if self.class_map is None else self.class_map[labels]
+            return {"label": torch.tensor(int(mapped[0]) if len(mapped) else -1)}
         if self.target == "masks":
             mask = self.index.mask(row) if is_known else None
             return {"mask": torch.zeros(0, 0, dtype=torch.uint8) if mask is None else self._mapped(mask)}

@@ -12,20 +12,27 @@ from numpy.typing import NDArray
 
 from lightning_st.data.dataset import EvalDataset, TrainDataset
 from lightning_st.data.example import fetch_trees
-from lightning_st.data.labels import EvaluationLabels, TrainingSet
+from lightning_st.data.labels import EvaluationLabels
 from lightning_st.data.loader import BatchLoader, RowSampler
 from lightning_st.data.options import check_options, read_size
 from lightning_st.data.progress import next_batch, place_of
 from lightning_st.data.pseudo_labels import open_pseudo_labels, open_results
-from lightning_st.data.sampling import GlobalBatchSampler, Stream, StreamName, pseudo_count
+from lightning_st.data.sampling import GlobalBatchSampler, StreamName, pseudo_count
 from lightning_st.data.source import Source
 from lightning_st.data.split import Split, class_source, is_too_many, refuse_leaks
-from lightning_st.errors import ConfigError, DataError, TooManyBadError
+from lightning_st.data.training import training_sets
+from lightning_st.errors import ConfigError, TooManyBadError
 from lightning_st.index import AnnotationIndex
-from lightning_st.transforms import make_policy
+from lightning_st.transforms import DEFAULT_POLICY, make_policy
 from lightning_st.types import Batch, EvalBatch, TargetName
 
-_SOURCES = ("labeled", "unlabeled", "val", "test")
+_SOURCES = ("labeled", "unlabeled", "val", "test", "joint")
+_EXAMPLE_SETS = ("labeled", "unlabeled", "val", "test")
+_NO_CLASSES = ("unlabeled", "joint")
+"""Sets that do not name the classes of the labels."""
+
+VIEW_CLASSES = ("image",)
+"""What stands for the classes of a model that learns from views, and has none."""
 
 
 class SelfTrainingDataModule(LightningDataModule):
@@ -40,17 +47,23 @@ class SelfTrainingDataModule(LightningDataModule):
         unlabeled: The images without, which a teacher labels.
         val: Labelled images that decide which checkpoint is best.
         test: Labelled images for the final numbers.
+        joint: Images whose folders name their class, for joint training: a model of boxes learns these classes beside,
+            with the same backbone. They are the second part of a batch; with ``pseudo_labels``, whose images they then
+            have to be, they only say the classes of those.
         pseudo_labels: Folder of a store of pseudo-labels, for a student; or a COCO results JSON of another detector on
             the unlabelled images, whose list is the COCO JSON of their ids.
         score_threshold: Show pseudo-labels with at least this score (0-1), instead of the thresholds in the store.
         keep_empty_pseudo: Also show images where no pseudo-label passes, as background.
         image_size: Height and width of a batch in pixels; one number for a square.
         batch_size: Labelled images in a global batch, over all processes.
-        pseudo_ratio: Pseudo-labelled images for each labelled one. Without ``pseudo_labels`` there are none.
-        augment: "S1", "S2", "S3" or "S4" of the paper, "none", or an own one: an ``albumentations.Compose`` or a
-            ``lightning_st.transforms.Policy``, in a config by ``class_path`` and ``init_args``.
-        augment_options: Where one of the paper's is to differ: scale_jitter (the smallest and the largest scale),
-            flip_probability; in S2 and S3 auto_augment (v0 to v3); in S4 magnitude (0-10) and layers.
+        pseudo_ratio: Images of ``pseudo_labels``, or of ``joint``, for each labelled one; without these there are none.
+        augment: "S1", "S2", "S3" or "S4" of the paper; "none"; of whole images "RandomResizedCrop" or "SimCLR"; or an
+            own one: an ``albumentations.Compose`` or a ``lightning_st.transforms.Policy``, in a config by
+            ``class_path`` and ``init_args``. If missing, "S1" for boxes and masks, "RandomResizedCrop" for classes,
+            "SimCLR" for views.
+        augment_options: Where it is to differ: scale_jitter (the smallest and the largest scale), flip_probability; in
+            S2 and S3 auto_augment (v0 to v3); in S4 magnitude (0-10) and layers; of whole images crop_area (the
+            smallest and the largest part), in SimCLR colour_strength.
         num_workers: Worker processes of each loader in each process.
         eval_batch_size: Images in a batch of evaluation and labelling, for each process; if missing, ``batch_size``.
         max_bad_fraction: Stop when more than this part (0-1) of the images of a set, or of its boxes, cannot be used.
@@ -59,8 +72,8 @@ class SelfTrainingDataModule(LightningDataModule):
         seed: Of every random draw, 0 to 2**32 - 1; if missing, that of ``seed_everything``, or 0.
         cache_folder: Where indexes and example data are kept; if missing, in the user's cache folder.
         example: "trees" fetches example data (21 MB, once) for the sources that are not given.
-        target: What is learnt of the images, "boxes" or "masks"; if missing, masks where a source names masks.
-            ``self_train`` asks the model.
+        target: What is learnt of the images: "boxes", "masks", "classes" (the folder that an image lies in) or "views"
+            (of unlabelled images); if missing, masks where a source names masks. Commands ask the model.
 
     Raises:
         ConfigError: If an argument is out of range, or does not go with another.
@@ -75,13 +88,14 @@ class SelfTrainingDataModule(LightningDataModule):
         unlabeled: Source | None = None,
         val: Source | None = None,
         test: Source | None = None,
+        joint: Source | None = None,
         pseudo_labels: str | None = None,
         score_threshold: float | None = None,
         keep_empty_pseudo: bool = False,
         image_size: int | tuple[int, int] = 640,
         batch_size: int = 8,
         pseudo_ratio: float = 1.0,
-        augment: Any = "S1",
+        augment: Any = None,
         augment_options: dict[str, Any] | None = None,
         num_workers: int = 2,
         eval_batch_size: int | None = None,
@@ -90,10 +104,10 @@ class SelfTrainingDataModule(LightningDataModule):
         seed: int | None = None,
         cache_folder: str | None = None,
         example: str | None = None,
-        target: Literal["boxes", "masks"] | None = None,
+        target: Literal["boxes", "masks", "classes", "views"] | None = None,
     ) -> None:
         super().__init__()
-        given = dict(zip(_SOURCES, (labeled, unlabeled, val, test), strict=True))
+        given = dict(zip(_SOURCES, (labeled, unlabeled, val, test, joint), strict=True))
         self.sources = {name: Source.read(source, name) for name, source in given.items()}
         self.pseudo_labels = pseudo_labels
         self.score_threshold = score_threshold
@@ -111,7 +125,8 @@ class SelfTrainingDataModule(LightningDataModule):
         has_masks = any(source is not None and source.masks is not None for source in self.sources.values())
         self.target: TargetName = target or ("masks" if has_masks else "boxes")
         check_options(vars(self))
-        self._policy = make_policy(augment, self.image_size, self.target, **(augment_options or {}))
+        self.augment = DEFAULT_POLICY[self.target] if augment is None else augment
+        self._policy = make_policy(self.augment, self.image_size, self.target, **(augment_options or {}))
         self._splits: dict[str, Split] = {}
         self._found_no_leak = False
         self._loaders: weakref.WeakSet[BatchLoader[Any]] = weakref.WeakSet()
@@ -148,12 +163,16 @@ class SelfTrainingDataModule(LightningDataModule):
         sources = {name: source for name, source in self.sources.items() if source is not None}
         if self.example is not None:
             sources = {name: Source(**fields) for name, fields in fetch_trees(self.cache_folder).items()} | sources
-        where = self.seed, self.cache_folder, self.max_bad_fraction, self.target
-        splits = {name: Split.open(name, source, *where) for name, source in sources.items()}
-        if self.pseudo_labels is not None or splits.keys() - {"unlabeled"}:  # else a checkpoint names the classes
+        where = self.seed, self.cache_folder, self.max_bad_fraction
+        splits = {
+            name: Split.open(name, source, *where, "classes" if name == "joint" else self.target)
+            for name, source in sources.items()
+        }
+        judged = splits.keys() - set(_NO_CLASSES)
+        if self.pseudo_labels is not None or judged:  # else a checkpoint names the classes
             classes = class_source(splits).index.classes
-            for split in splits.values():
-                split.class_map(classes)  # refuses classes that are not among them
+            for name in judged:
+                splits[name].class_map(classes)  # refuses classes that are not among them
             if self.pseudo_labels is not None:
                 splits["pseudo"] = self._open_pseudo_labels(self.pseudo_labels, class_source(splits).index)
         self._splits = splits
@@ -165,19 +184,33 @@ class SelfTrainingDataModule(LightningDataModule):
         Raises:
             ConfigError: If none of these is given.
         """
+        if self.target == "views":
+            return VIEW_CLASSES
         self.setup()
         return class_source(self._splits).index.classes
 
     @property
+    def image_classes(self) -> tuple[str, ...]:
+        """The names of the classes of whole images that joint training learns beside; none without it."""
+        return self.index("joint").classes if self.has("joint") else ()
+
+    @property
+    def streams(self) -> tuple[StreamName, ...]:
+        """The sets that training batches are made of, in their order."""
+        first: StreamName = "unlabeled" if self.target == "views" else "labeled"
+        second: StreamName = "pseudo" if self.has("pseudo") else "joint"
+        return (first, second) if self.has(second) and self.pseudo_ratio > 0 else (first,)
+
+    @property
     def has_pseudo_part(self) -> bool:
-        """Whether training batches have a pseudo-labelled part."""
-        return self.pseudo_labels is not None and self.pseudo_ratio > 0
+        """Whether training batches have a second part: of pseudo-labelled images, or of joint training."""
+        return len(self.streams) > 1
 
     def has(self, name: str) -> bool:
-        """Say whether a set ("labeled", "unlabeled", "val", "test", "pseudo") is given."""
+        """Say whether a set ("labeled", "unlabeled", "val", "test", "joint", "pseudo") is given."""
         if name == "pseudo":
             return self.pseudo_labels is not None
-        return self.sources[name] is not None or self.example is not None
+        return self.sources[name] is not None or (self.example is not None and name in _EXAMPLE_SETS)
 
     def split(self, name: str) -> Split:
         """Return a set, opened.
@@ -222,19 +255,17 @@ class SelfTrainingDataModule(LightningDataModule):
             ConfigError: If there are no labelled images, or too few places in a batch for the processes.
             DataError: If no labelled image has a label.
         """
-        labeled = self.split("labeled")
-        if not labeled.label_counts()[labeled.rows].any():
-            thing = "pixel" if self.target == "masks" else "object"
-            raise DataError(f"data.labeled: none of {len(labeled)} images has a labelled {thing}.")
-        names: list[StreamName] = ["labeled", "pseudo"] if self.has_pseudo_part else ["labeled"]
-        sets = {name: self._training_set(name) for name in names}
+        names = self.streams
+        first = self.split(names[0])
+        sets = training_sets(self._splits, names, self.seed)
+        streams = [training_set.stream for training_set in sets.values()]
         rank, world_size = place_of(self.trainer)
         sampler = GlobalBatchSampler(
-            sets["labeled"].stream,
+            streams[0],
             self.batch_size,
-            sets["pseudo"].stream if self.has_pseudo_part else None,
+            streams[1] if len(streams) > 1 else None,
             pseudo_count(self.batch_size, self.pseudo_ratio),
-            epoch_batches=self.epoch_batches or -(-len(labeled) // self.batch_size),
+            epoch_batches=self.epoch_batches or -(-len(first) // self.batch_size),
             rank=rank,
             world_size=world_size,
             position=lambda: next_batch(self.trainer),
@@ -325,7 +356,7 @@ class SelfTrainingDataModule(LightningDataModule):
             return
         self.bad_images |= dict.fromkeys(lines, name)
         bad = [line for line, owner in self.bad_images.items() if owner == name]
-        parts = ("labeled", "pseudo") if name == "train" else (name,)
+        parts = self.streams if name == "train" else (name,)
         count = sum(len(self._splits[part]) for part in parts if part in self._splits)
         if is_too_many(len(bad), count, self.max_bad_fraction):
             raise TooManyBadError("images", bad, len(bad), count, self.max_bad_fraction)
@@ -338,10 +369,6 @@ class SelfTrainingDataModule(LightningDataModule):
         if Path(path).is_file():
             return open_results(path, self.sources["unlabeled"], labeled, *shown, self.cache_folder)
         return open_pseudo_labels(path, labeled.classes, *shown, self.target)
-
-    def _training_set(self, name: StreamName) -> TrainingSet:
-        split = self.split(name)
-        return TrainingSet(Stream(name, split.rows, self.seed), split.index, split.thresholds, self.target)
 
     def _evaluation_loader(self, name: str, groups: Sequence[NDArray[np.int64]]) -> BatchLoader[EvalBatch]:
         split = self.split(name)

@@ -2,8 +2,9 @@
 
 A stream is an endless row of draws from one set of images: pass after pass over the set, each in an order of its own.
 Global batch ``t`` of ``B`` labelled and ``P`` pseudo-labelled images takes the draws ``t*B .. (t+1)*B`` of the
-labelled stream and ``t*P .. (t+1)*P`` of the pseudo-labelled one. So nothing is dropped or filled up where a pass
-ends, a set may be smaller than its part of a batch, and a run can begin at any batch without knowing those before.
+labelled stream and ``t*P .. (t+1)*P`` of the pseudo-labelled one, or of that of joint training. So nothing is dropped
+or filled up where a pass ends, a set may be smaller than its part of a batch, and a run can begin at any batch without
+knowing those before.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 from lightning_st.data.permutation import KeyedPermutation
 from lightning_st.errors import ConfigError
 
-StreamName = Literal["labeled", "pseudo"]
+StreamName = Literal["labeled", "pseudo", "joint", "unlabeled"]
+"""The sets that are trained on: "labeled", with "pseudo" or "joint" as the second part of a batch; or "unlabeled"
+alone, for a model that learns from views."""
 
 # Draws that are worked out at a time: enough that numpy's overhead for each call no longer counts.
 _BLOCK = 4096
@@ -67,15 +70,17 @@ class Stream:
         return self.rows[self._permutation((places + skip) % len(self), passes)]
 
 
-def generator(seed: int, stream: StreamName, position: int) -> np.random.Generator:
-    """Return the generator of all that is drawn for one place of a batch.
+def generator(seed: int, stream: StreamName, position: int, view: int = 0) -> np.random.Generator:
+    """Return the generator of all that is drawn for one view of one place of a batch.
 
-    Philox is counter-based: every key opens a sequence of its own, and the key holds the three arguments unhashed.
+    Philox is counter-based: every key opens a sequence of its own, and the key holds the first three arguments
+    unhashed. Views take parts of it that lie 2**192 numbers apart.
 
     Args:
         seed: Of the run, 0 to 2**32 - 1.
         stream: The draw's stream.
         position: The draw's number in its stream.
+        view: 0, or 1 for the second view of the same image.
 
     Example:
         >>> a, b = generator(0, "labeled", 7), generator(0, "labeled", 7)
@@ -83,7 +88,7 @@ def generator(seed: int, stream: StreamName, position: int) -> np.random.Generat
         True
     """
     key = np.array([(seed << 32) | crc32(stream.encode()), position], np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, view]))
 
 
 def share(count: int, rank: int, world_size: int) -> range:

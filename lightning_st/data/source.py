@@ -4,10 +4,14 @@ import builtins
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lightning_st.errors import ConfigError
 from lightning_st.index import ReaderOptions
+
+Format = Literal["coco", "voc", "openimages", "yolo", "folder", "tar"]
+"""The formats that a user may name; masks and the classes of whole images are read where a model learns them."""
+_FORMATS = get_args(Format)
 
 
 @dataclass
@@ -24,8 +28,9 @@ class Source:
         masks: The folder of the masks of the images: index or palette PNGs with the images' names. Instead of
             annotations, for a model that learns the class of every pixel; the root of a PASCAL VOC says it itself.
         ignore_index: Values of masks that say nothing of a pixel, besides 255: a number, several, or "254,253".
-        classes: A file of class names, a name a line or a JSON list: only these (voc, openimages), or those of the
-            class indices (yolo, masks).
+        classes: A file of class names, a name a line or a JSON list: only these (voc, openimages), those of the class
+            indices (yolo, masks), or those of the folders in this order (where the classes of whole images are
+            learnt).
         hierarchy: The class hierarchy of Open Images: boxes count for the classes above theirs too.
         first_pixel: Of voc: 1 where pixels are counted from 1 and the last one is inside, 0 where the XML holds plain
             corners; if missing, 1 where the XML names PASCAL's database.
@@ -33,7 +38,7 @@ class Source:
 
     images: str | None = None
     annotations: str | None = None
-    format: Literal["coco", "voc", "openimages", "yolo", "folder", "tar"] | None = None
+    format: Format | None = None
     list: str | None = None
     fraction: float = 1.0
     masks: str | None = None
@@ -85,6 +90,8 @@ class Source:
             return None
         if value.images is None:
             raise ConfigError.expected(f"data.{name}.images", "a folder or a tar archive of images", None)
+        if value.format not in (None, *_FORMATS):
+            raise ConfigError.unknown_choice(f"data.{name}.format", str(value.format), _FORMATS)
         if not 0 < value.fraction <= 1:
             raise ConfigError.expected(f"data.{name}.fraction", "above 0 and at most 1", value.fraction)
         return value

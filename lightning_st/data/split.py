@@ -23,7 +23,7 @@ class Split:
     """One set of images, opened.
 
     Attributes:
-        name: "labeled", "unlabeled", "val", "test" or "pseudo".
+        name: "labeled", "unlabeled", "val", "test", "joint" or "pseudo".
         index: The images.
         rows: int64 [N], which of them belong to the set, ascending.
         thresholds: Which boxes, or pixels, are shown, for pseudo-labels.
@@ -174,14 +174,30 @@ def _labels_of(source: Source, name: str, target: TargetName) -> tuple[str | Non
         if source.annotations is None and not says_labels(source.images, source.format):
             raise ConfigError.expected(annotations_key, "the file of the labels", None)
         return source.annotations, source.format
+    return _masks_of(source, name) if target == "masks" else _classes_of(source, name)
+
+
+def _masks_of(source: Source, name: str) -> tuple[str | None, str]:
+    """Return where the masks are, and the format that reads them; see ``_labels_of``."""
+    masks_key, annotations_key = f"data.{name}.masks", f"data.{name}.annotations"
     if source.annotations is not None:
         advice = f"Masks are learnt: {masks_key}. data.{name}.list chooses images, also by a COCO JSON."
         raise ConfigError.expected(annotations_key, "left out", source.annotations, advice)
-    if source.format not in (None, "voc", "masks"):
+    if source.format not in (None, "voc"):
         raise ConfigError.expected(f"data.{name}.format", "left out, as masks are learnt", source.format)
+    assert source.images is not None
     if source.masks is None and not says_labels(source.images, "masks"):
         raise ConfigError.expected(masks_key, "a folder of masks named as the images", None)
     return source.masks, "masks"
+
+
+def _classes_of(source: Source, name: str) -> tuple[None, str]:
+    """Return the format that reads the classes of whole images, which lie nowhere else; see ``_labels_of``."""
+    advice = "The classes of whole images are learnt: the folders that the images lie in."
+    for key in ("annotations", "masks", "format"):
+        if getattr(source, key) is not None:
+            raise ConfigError.expected(f"data.{name}.{key}", "left out", getattr(source, key), advice)
+    return None, "classes"
 
 
 def is_too_many(bad: int, count: int, max_bad_fraction: float) -> bool:
@@ -199,7 +215,7 @@ def refuse_leaks(splits: Mapping[str, Split]) -> None:
         DataError: With the number of images and the first of them.
     """
     for judge in (splits[name] for name in ("val", "test") if name in splits):
-        for trained in (splits[name] for name in ("labeled", "unlabeled", "pseudo") if name in splits):
+        for trained in (splits[name] for name in ("labeled", "unlabeled", "pseudo", "joint") if name in splits):
             _, shared = common_images(judge.index, trained.index)
             shared = np.intersect1d(shared, trained.rows)
             if len(shared):

@@ -24,7 +24,7 @@ from lightning_st.index.readers import READERS, ReaderOptions
 from lightning_st.index.recognise import says_labels
 from lightning_st.index.segments import segments_of
 from lightning_st.index.stores import read_store_manifest
-from lightning_st.index.subset import common_images, nested_subset
+from lightning_st.index.subset import common_images, nested_subset, same_image_rows
 from lightning_st.index.table import AnnotationIndex, Annotations, ImageRecord
 from lightning_st.index.writer import IndexWriter
 
@@ -51,6 +51,7 @@ __all__ = [
     "pixel_histogram",
     "read_image_labels",
     "read_store_manifest",
+    "same_image_rows",
     "says_labels",
     "segments_of",
     "threshold_steps",

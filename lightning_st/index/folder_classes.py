@@ -1,7 +1,7 @@
 """Classes that the folders of images name, as ImageNet's WNIDs do: for classification, and for nothing else.
 
 An index of a folder or an archive holds no label, so a detector that is shown its images unlabelled cannot see one.
-Whoever trains a classifier asks for them here.
+Whoever trains a classifier asks for them: for an index with labels by the format "classes", or here.
 """
 
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_st.errors import AnnotationError
+from lightning_st.index.names import class_of
 from lightning_st.index.readers.class_files import read_class_names
 from lightning_st.index.table import AnnotationIndex
 
@@ -27,19 +28,12 @@ def folder_classes(index: AnnotationIndex, classes: Path | None = None) -> tuple
     Raises:
         AnnotationError: If an image lies in no folder, or in that of a class that the file does not name.
     """
-    names = sorted({_folder(index, row) for row in range(len(index))}) if classes is None else read_class_names(classes)
+    folders = (class_of(index.name(row), index.root) for row in range(len(index)))
+    names = sorted(set(folders)) if classes is None else read_class_names(classes)
     labels = {name: label for label, name in enumerate(names)}
-    found = np.fromiter((labels.get(_folder(index, row), -1) for row in range(len(index))), np.int64, len(index))
+    folders = (class_of(index.name(row), index.root) for row in range(len(index)))
+    found = np.fromiter((labels.get(folder, -1) for folder in folders), np.int64, len(index))
     if (found < 0).any():
         name = index.name(int(np.argmax(found < 0)))
         raise AnnotationError(str(classes), f"the file does not name the class of {name}")
     return names, found
-
-
-def _folder(index: AnnotationIndex, row: int) -> str:
-    name = index.name(row)
-    folder, slash, _ = name.partition("/")
-    if not slash:
-        advice = "Classes are the folders just below the images, or the tars in the tar."
-        raise AnnotationError(index.root, "the image lies in no folder, so it has no class", record=name, advice=advice)
-    return folder

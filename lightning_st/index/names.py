@@ -98,3 +98,20 @@ def refuse_missing(wanted: Sequence[str], positions: NDArray[np.int64], list_fil
         shown = ", ".join(repr(name) for name in missing[:3]) + (", ..." if len(missing) > 3 else "")
         problem = f"{len(missing)} of {len(wanted)} images are not in {images}: {shown}"
         raise AnnotationError(list_file, problem, advice="Names are paths below it, or unique bare file names.")
+
+
+def class_of(name: str, root: Path | str) -> str:
+    """Return the class of an image, the first folder of its name.
+
+    Args:
+        name: Its path below ``root``, or in its archive.
+        root: For the message.
+
+    Raises:
+        AnnotationError: If it lies in no folder.
+    """
+    folder, slash, _ = name.partition("/")
+    if not slash:
+        advice = "Classes are the folders just below the images, or the tars in the tar."
+        raise AnnotationError(root, "the image lies in no folder, so it has no class", record=name, advice=advice)
+    return folder

@@ -7,7 +7,7 @@ from lightning_st.index.readers import READERS, TRAITS, ReaderOptions, Sources, 
 from lightning_st.index.readers.sources import begins_json
 from lightning_st.index.roots import Root, find_root, find_root_of, yaml_root
 
-_KNOWN = ", ".join(name for name in READERS if name != "results")
+_KNOWN = ", ".join(name for name in READERS if name not in ("classes", "results"))
 _SUFFIXES = (".xml", ".txt", ".csv", ".json")
 
 
@@ -45,7 +45,7 @@ def recognise_sources(
 
 def says_labels(images: str | Path, format: str | None) -> bool:
     """Say whether the folder `images` shows itself where its labels are, or the format leaves no doubt."""
-    return format == "yolo" or _root(Path(images).resolve(), None, format) is not None
+    return format in ("yolo", "classes") or _root(Path(images).resolve(), None, format) is not None
 
 
 def _traits(format_name: str) -> Traits:
@@ -132,13 +132,14 @@ def _look_at(path: Path) -> tuple[str | None, str]:
 
 def _refuse_unfit(name: str, images: Path, labels: Path | None, labeled: bool) -> None:
     """Refuse a format that does not go with the sources."""
-    is_beside = name == "yolo"  # each label file has its place beside its image
+    # Each label file has its place beside its image, or the image's own folder is its label.
+    is_beside = name in ("yolo", "classes")
     if labels is None and _traits(name).is_labeled and not (labeled and is_beside):
         allowed = "the file of the labels" if labeled else "given: the format reads labels"
         raise ConfigError.expected(f"annotations, for the format {name!r},", allowed, None)
-    if labels is not None and not _traits(name).is_labeled:
-        allowed = "left out: it holds images without labels"
-        raise ConfigError.expected(f"annotations, for the format {name!r},", allowed, str(labels))
+    if labels is not None and (name == "classes" or not _traits(name).is_labeled):
+        why = "the folders of the images are their classes" if name == "classes" else "it holds images without labels"
+        raise ConfigError.expected(f"annotations, for the format {name!r},", f"left out: {why}", str(labels))
     if name == "folder" and not images.is_dir():
         raise ConfigError.expected("images", "a folder", str(images), "For a tar archive the format is 'tar'.")
     if name == "yolo" and not images.is_dir():

@@ -52,6 +52,18 @@ def common_images(first: AnnotationIndex, second: AnnotationIndex) -> tuple[NDAr
     return np.flatnonzero(np.isin(one, two)), np.flatnonzero(np.isin(two, one))
 
 
+def same_image_rows(first: AnnotationIndex, second: AnnotationIndex) -> NDArray[np.int64]:
+    """Return for each image of ``first`` its row in ``second``, int64 [N]; -1 where it is not there.
+
+    Images are the same in the sense of ``common_images``.
+    """
+    one, two = _identities(first), _identities(second)
+    order = np.argsort(two)
+    places = np.searchsorted(two, one, sorter=order).clip(max=len(two) - 1)
+    rows = order[places]
+    return np.where(two[rows] == one, rows, -1)
+
+
 def _identities(index: AnnotationIndex) -> NDArray[np.bytes_]:
     """Return 16 bytes for each image that tell it from every other, wherever its index stands; S16 [N]."""
     folders: dict[str, tuple[str, frozenset[str]]] = {}

@@ -1,11 +1,13 @@
 """Batch normalisation: with the statistics of one process, of all processes, or frozen."""
 
 from collections.abc import Iterator
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from lightning_st.models.processes import SumOverProcesses
 
 BatchNormMode = Literal["train", "sync", "frozen"]
 """Which statistics a model's batch normalisation uses while it trains: those of this process's images, those of the
@@ -70,12 +72,12 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         """Return ``x`` normalised by the statistics of all processes' images, and update the running ones."""
         values = x.float()
         sums = torch.cat([values.sum(dim=(0, 2, 3)), values.new_tensor([x.numel() / x.shape[1]])])
-        totals = _SumOverProcesses.apply(sums)
+        totals = SumOverProcesses.apply(sums)
         count = totals[-1]
         mean = totals[:-1] / count
         # About the mean, in a second step: E[x^2] - E[x]^2 would cancel.
         deviations = values - mean[:, None, None]
-        variance = _SumOverProcesses.apply(deviations.square().sum(dim=(0, 2, 3))) / count
+        variance = SumOverProcesses.apply(deviations.square().sum(dim=(0, 2, 3))) / count
         if self.track_running_stats:
             self._update_running(mean.detach(), (variance * count / (count - 1)).detach())
         normalised: Tensor = deviations * torch.rsqrt(variance + self.eps)[:, None, None]
@@ -89,19 +91,3 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         cast(Tensor, self.num_batches_tracked).add_(1)
         cast(Tensor, self.running_mean).lerp_(mean, cast(float, self.momentum))
         cast(Tensor, self.running_var).lerp_(variance, cast(float, self.momentum))
-
-
-class _SumOverProcesses(torch.autograd.Function):
-    """The sum of a tensor over all processes; so is the gradient, as every process's loss depends on the sum."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> Tensor:
-        total = outer.clone()
-        dist.all_reduce(total)
-        return total

@@ -39,8 +39,8 @@ class PyramidModel(nn.Module):
         neck_width: int,
         batch_norm: BatchNormMode,
         batch_norm_momentum: float,
-        frozen_stages: int,
-        gradient_checkpointing: bool,
+        frozen_stages: int = 0,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.classes = tuple(classes)

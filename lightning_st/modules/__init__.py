@@ -1,11 +1,12 @@
 """The LightningModules: teacher and student, their optimisation, and their checkpoints."""
 
-from lightning_st.modules.base import TaskFactory, TaskModule
+from lightning_st.modules.base import TaskModule
 from lightning_st.modules.checkpoints import checkpoint_fingerprint, load_weights, read_checkpoint
 from lightning_st.modules.ema import WeightEMA
 from lightning_st.modules.optimization import make_optimizer, parameter_groups
 from lightning_st.modules.schedules import Schedule
 from lightning_st.modules.student import StudentModule
+from lightning_st.modules.tasks import TaskFactory
 from lightning_st.modules.teacher import TeacherModule
 
 __all__ = [

@@ -1,7 +1,7 @@
 """What teacher and student share: optimisation, evaluation, prediction, and what a checkpoint says about itself."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -26,10 +26,8 @@ from lightning_st.modules.optimization import OptimizerName, make_optimizer
 from lightning_st.modules.precision import warn_of_slow_bfloat16
 from lightning_st.modules.schedules import Schedule, ScheduleName
 from lightning_st.modules.streams import FiniteCheck, StreamMeans, stream_means
+from lightning_st.modules.tasks import TaskFactory, make_task, task_spec
 from lightning_st.types import Batch, EvalBatch, Metric, Task
-
-TaskFactory = Callable[[Sequence[str]], nn.Module]
-"""Makes a task (an ``nn.Module`` that implements ``types.Task``) from class names; a config names the class."""
 
 DEFAULT_LR: dict[str, float] = {"sgd": 0.08, "adamw": 1e-3}
 """For batches of 64 (paper.md, section 4.5), and for the small recipe (small_recipe.md)."""
@@ -48,7 +46,8 @@ class TaskModule(LightningModule):
     Attributes:
         task: The model.
         classes: Class names, in the order of the labels.
-        primary_metric: The number that decides which of two models is better, such as "AP".
+        primary_metric: The number that decides which of two models is better, such as "AP"; None for a task that has no
+            metric, which cannot be evaluated.
         evaluation: The numbers of the last evaluation, by name, equal on all ranks.
         weights_kind: Which weights a checkpoint holds, and which are evaluated: "ema" or "raw".
         flip_when_predicting: Average predictions with those on the mirrored images, for pseudo-labels.
@@ -61,6 +60,7 @@ class TaskModule(LightningModule):
         self,
         task: TaskFactory,
         classes: Sequence[str],
+        image_classes: Sequence[str] = (),
         optimizer: OptimizerName = "sgd",
         lr: float | None = None,
         momentum: float = 0.9,
@@ -79,6 +79,8 @@ class TaskModule(LightningModule):
             task: Makes the task from class names. In a config: the ``class_path`` of a task model and its ``init_args``
                 without ``classes``.
             classes: Class names, from the data.
+            image_classes: The names of the classes of whole images that joint training learns beside, from the data; a
+                task that learns such takes ``image_class_count``.
             optimizer: "sgd" (the paper's) or "adamw".
             lr: Peak learning rate; None for 0.08 with SGD (for a batch of 64) and 0.001 with AdamW.
             momentum: Of SGD.
@@ -92,7 +94,8 @@ class TaskModule(LightningModule):
             eval_scales: Evaluate with predictions on the images at each of these sizes; 1 is that of the batches.
 
         Raises:
-            ConfigError: If there are no classes, ``task`` makes something that is no task, or a value is out of range.
+            ConfigError: If there are no classes, ``task`` makes something that is no task, takes no ``image_classes``
+                where there are some, or a value is out of range.
         """
         super().__init__()
         if not classes:
@@ -112,13 +115,14 @@ class TaskModule(LightningModule):
         self.eval_flip, self.eval_scales = eval_flip, tuple(eval_scales)
         self.make_schedule(total_steps=1)  # refuses wrong values now, not when the data are read
 
-        self.task = _make_task(task, self.classes)
-        self.primary_metric = self.task.metric().primary
+        self.task = make_task(task, self.classes, len(image_classes))
+        metric = self.task.metric()
+        self.primary_metric = None if metric is None else metric.primary
         self.evaluation: dict[str, float] = {}
         self.weights_kind = "raw"
         self.flip_when_predicting = False
         self.scales_when_predicting: Sequence[float] = (1.0,)
-        self._spec = _task_spec(task, self.task)
+        self._spec = task_spec(task, self.task, len(image_classes))
         self._metric: Metric | None = None
         self._finite_check: FiniteCheck | None = None
         names = ("optimizer", "lr", "momentum", "weight_decay", "schedule", "warmup_steps", "warmup_lr", "step_gamma")
@@ -186,11 +190,11 @@ class TaskModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin with an empty metric."""
-        self._metric = self.task.metric()
+        self._metric = self._new_metric()
 
     def on_test_epoch_start(self) -> None:
         """Begin with an empty metric."""
-        self._metric = self.task.metric()
+        self._metric = self._new_metric()
 
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
         """Add the images of a batch to the metric."""
@@ -247,6 +251,12 @@ class TaskModule(LightningModule):
 
     # Helpers
 
+    def _new_metric(self) -> Metric:
+        metric = self.task.metric()
+        if metric is None:
+            raise ConfigError(f"{type(self.task).__name__} has no metric: leave data.val and data.test out.")
+        return metric
+
     def _judge(self, batch: EvalBatch) -> None:
         assert self._metric is not None
         predictions = self._predict(batch, self.eval_flip, self.eval_scales)
@@ -284,19 +294,3 @@ class TaskModule(LightningModule):
 
     def _learning_rate(self) -> float:
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
-
-
-def _make_task(factory: TaskFactory, classes: tuple[str, ...]) -> Task:
-    task = factory(classes)
-    missing = [name for name in ("losses", "predict", "restore", "metric") if not hasattr(task, name)]
-    if not isinstance(task, nn.Module) or missing:
-        lacking = f" without {', '.join(missing)}" if missing else " that is no nn.Module"
-        raise ConfigError(f"Expected task to make a lightning_st.types.Task, got a {type(task).__name__}{lacking}.")
-    return cast("Task", task)
-
-
-def _task_spec(factory: TaskFactory, task: Task) -> dict[str, Any]:
-    """Return the class of ``task`` and the plain ones of the arguments that ``factory`` has bound."""
-    bound = getattr(factory, "keywords", {})
-    plain = {name: value for name, value in bound.items() if isinstance(value, bool | int | float | str | None)}
-    return {"class_path": f"{type(task).__module__}.{type(task).__qualname__}", "init_args": plain}

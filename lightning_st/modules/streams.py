@@ -87,6 +87,7 @@ class FiniteCheck:
         self._is_finite = means.is_finite.to("cpu", non_blocking=on_cuda)
         self._event = torch.cuda.current_stream().record_event() if on_cuda else None
         self._losses, self._rows, self._pseudo = losses.detach(), batch["rows"], batch["pseudo"]
+        self._names = _stream_names(batch)
 
     def require(self, step: int, lr: float) -> None:
         """Raise unless the loss is finite.
@@ -103,7 +104,7 @@ class FiniteCheck:
         if self._is_finite:
             return
         bad = ~torch.isfinite(self._losses)
-        streams = {"data.labeled": ~self._pseudo, "data.pseudo_labels": self._pseudo}
+        streams = dict(zip(self._names, (~self._pseudo, self._pseudo), strict=True))
         named = [
             f"{name} rows {self._rows[bad & rows].tolist()}" for name, rows in streams.items() if (bad & rows).any()
         ]
@@ -113,3 +114,10 @@ class FiniteCheck:
             "warm up longer, clip gradients (trainer.gradient_clip_val=10), or train with trainer.precision=bf16-mixed "
             "instead of 16-mixed."
         )
+
+
+def _stream_names(batch: Batch) -> tuple[str, str]:
+    """Return what a user calls the two streams of a batch."""
+    first = "data.unlabeled" if "other_views" in batch else "data.labeled"
+    # Beside images with boxes of their own: pseudo-labels of joint training's images are called by these.
+    return first, "data.joint" if "has_boxes" in batch else "data.pseudo_labels"

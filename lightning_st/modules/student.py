@@ -1,4 +1,4 @@
-"""The student: human labels and pseudo-labels in one batch, under the paper's joint loss."""
+"""The student: human labels and pseudo-labels in one batch, under the paper's joint loss; or joint training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_st.modules.base import TaskFactory, TaskModule
+from lightning_st.modules.base import TaskModule
 from lightning_st.modules.checkpoints import load_weights
+from lightning_st.modules.tasks import TaskFactory
 from lightning_st.selftrain import LossBalance
 from lightning_st.types import Batch
 
@@ -16,6 +17,9 @@ class StudentModule(TaskModule):
     """Learns from human labels and a teacher's labels together (facts: paper.md, section 1).
 
     Its task need not be of its teacher's class or size: teacher and student meet only in the pseudo-labels.
+
+    Joint training (paper.md, section 3.5) is the same with images of which only the class is known as the second
+    stream: ``alpha=1`` and ``normalize_loss=False`` add the two losses.
     """
 
     def __init__(

@@ -1,7 +1,16 @@
-"""What runs for hours and leaves files behind: train, evaluate, pseudo-label, self-train; each with a manifest."""
+"""What runs for hours and leaves files behind, each with a manifest: train, pseudo-label, self-train, pre-train."""
 
+from lightning_st.stages.pretrain import PretrainRecipe, pretrain
 from lightning_st.stages.pseudo_label import pseudo_label
 from lightning_st.stages.recipe import PseudoLabelSettings, Recipe, TrainSettings
 from lightning_st.stages.self_train import self_train
 
-__all__ = ["PseudoLabelSettings", "Recipe", "TrainSettings", "pseudo_label", "self_train"]
+__all__ = [
+    "PretrainRecipe",
+    "PseudoLabelSettings",
+    "Recipe",
+    "TrainSettings",
+    "pretrain",
+    "pseudo_label",
+    "self_train",
+]

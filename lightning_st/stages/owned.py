@@ -1,11 +1,14 @@
-"""The arguments that a run of several stages decides itself, and what a user gives instead."""
+"""The arguments that a stage decides itself, and what a user gives instead."""
 
 from collections.abc import Iterable
 
 from lightning_st.errors import ConfigError
 
-_STEPS = "Give teacher.max_steps and student.max_steps."
-_VALIDATION = "Give teacher.validate_every and student.validate_every, in optimiser steps."
+_STEPS = "Give teacher.max_steps and student.max_steps. In pretrain it is training.max_steps."
+_VALIDATION = (
+    "Give teacher.validate_every and student.validate_every, in optimiser steps. In pretrain it is training."
+    "validate_every."
+)
 _CLASSES = "The names of the classes come from the data."
 _ALONE = "Every stage needs it as it is."
 
@@ -15,12 +18,20 @@ OWNED: dict[str, str] = {
     "data.epoch_batches": _STEPS,
     "data.seed": "Give seed_everything.",
     "model.classes": _CLASSES,
+    "model.image_class_count": "It comes from the folders of data.joint.",
     "teacher.task": "Give model.",
     "teacher.classes": _CLASSES,
+    "teacher.image_classes": _CLASSES,
     "teacher.model": "Give model.",
     "teacher.init": "A teacher starts from random weights, or with model.pretrained from those of its backbone.",
     "student.task": "Give student.model where it differs from model.",
     "student.classes": _CLASSES,
+    "student.image_classes": _CLASSES,
+    "training.task": "Give model.",
+    "training.classes": _CLASSES,
+    "training.image_classes": _CLASSES,
+    "training.model": "Give model.",
+    "training.init": "Give model.pretrained: weights for the backbone.",
     "trainer.max_steps": _STEPS,
     "trainer.max_epochs": _STEPS,
     "trainer.min_steps": _STEPS,

@@ -10,6 +10,8 @@ from lightning_st.stages.pseudo_label import make_rule, refuse_without, rule_spe
 from lightning_st.stages.recipe import Recipe, TrainSettings
 from lightning_st.stages.train import Training, student_start
 
+_OTHER_TASKS = "Models of whole images are trained by lightning_st pretrain."
+
 
 def refuse_early(recipe: Recipe, data: SelfTrainingDataModule) -> None:
     """Refuse what a later stage of self-training would refuse.
@@ -24,6 +26,8 @@ def refuse_early(recipe: Recipe, data: SelfTrainingDataModule) -> None:
     for split in ("labeled", "unlabeled"):
         if not data.has(split):
             raise ConfigError(f"self_train needs data.{split}.images: a folder or tar of images.")
+    if data.target not in ("boxes", "masks"):
+        raise ConfigError.expected("model", "one of boxes or masks", recipe.model["class_path"], _OTHER_TASKS)
     refuse_without(data, make_rule(recipe.labelling()))
     settings = TrainSettings.read(recipe.student, "student")
     nowhere = Path()  # where stages, and the teacher's weights, are going to be
@@ -36,7 +40,7 @@ def refuse_early(recipe: Recipe, data: SelfTrainingDataModule) -> None:
 
 def _make_module(training: Training, data: SelfTrainingDataModule) -> TaskModule:
     try:
-        return training.make_module(data.classes)
+        return training.make_module(data)
     except ConfigError as error:
         raise ConfigError(f"{training.role}: {error}") from error
 

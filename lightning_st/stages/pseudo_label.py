@@ -80,7 +80,7 @@ def label_images(
         announce(f"{folder}: complete, nothing to do.")
         return found
 
-    module = TeacherModule(build_factory(model), _classes(data, checkpoint))
+    module = TeacherModule(build_factory(model), _classes(data, checkpoint), data.image_classes)
     load_weights(module, checkpoint)
     module.flip_when_predicting, module.scales_when_predicting = settings.flip, tuple(settings.scales)
     trainer = inference_trainer(recipe.trainer, folder)

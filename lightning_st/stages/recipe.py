@@ -106,6 +106,16 @@ TRAIN_KEYS = tuple(f.name for f in fields(TrainSettings) if f.name != "module")
 """Keys of the sections ``teacher`` and ``student`` that are no arguments of a LightningModule."""
 
 
+def refuse_seed(seed: int) -> None:
+    """Refuse a seed that no generator takes.
+
+    Raises:
+        ConfigError: If it is out of range.
+    """
+    if not 0 <= seed < 2**32:
+        raise ConfigError.expected("seed_everything", "from 0 to 2**32 - 1", seed)
+
+
 @dataclass
 class Recipe:
     """A whole self-training run as plain data.
@@ -139,8 +149,7 @@ class Recipe:
             raise ConfigError.expected("rounds", "at least 1", self.rounds)
         if self.control not in (False, True, "epochs", "compute"):
             raise ConfigError.expected("control", "true, false, epochs or compute", self.control)
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError.expected("seed_everything", "from 0 to 2**32 - 1", self.seed)
+        refuse_seed(self.seed)
         for name in ("data", "teacher", "student", "trainer"):
             refuse_owned(name, getattr(self, name))
         refuse_owned("model", self.model.get("init_args") or {})

@@ -1,11 +1,11 @@
-"""One stage that trains: a teacher, a student, or the control arm; fit, choose the best checkpoint, evaluate."""
+"""One stage that trains: a teacher, a student, the control arm, a pre-training; fit, choose the best, evaluate."""
 
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -17,13 +17,23 @@ from lightning_st.stages.announce import announce
 from lightning_st.stages.building import arguments_of_class, build, build_factory, import_name
 from lightning_st.stages.evaluate import evaluate, is_better
 from lightning_st.stages.manifest import Action, begin, complete, decide
-from lightning_st.stages.recipe import Recipe, TrainSettings
+from lightning_st.stages.recipe import TrainSettings
 from lightning_st.stages.trainers import finish_loggers, inference_trainer, training_trainer
 
 # What changes a trained model; all else in these sections says where and how fast it runs.
 _TRAINER_INPUTS = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "callbacks")
 _DATA_INPUTS = ("image_size", "batch_size", "augment", "augment_options", "example")
 _STUDENT_DATA_INPUTS = (*_DATA_INPUTS, "pseudo_ratio", "keep_empty_pseudo")
+_PRETRAINING_DATA_INPUTS = (*_DATA_INPUTS, "pseudo_ratio")
+
+
+class RunRecipe(Protocol):
+    """What a training reads of a recipe: see ``Recipe`` and ``PretrainRecipe``."""
+
+    data: dict[str, Any]
+    model: dict[str, Any]
+    trainer: dict[str, Any]
+    seed: int
 
 
 @dataclass
@@ -33,14 +43,15 @@ class Training:
     Attributes:
         recipe: The run's recipe.
         folder: The stage's folder.
-        role: "teacher", "student", or "control": a student that gets no pseudo-labels.
+        role: "teacher"; "student"; "control": a student that gets no pseudo-labels; or "pretrain", which is a student
+            where it trains jointly.
         settings: The stage's own settings.
         pseudo_labels: The student's store.
         parents: Facts about earlier stages that this one depends on, for the manifest.
         init_checkpoint: Whose weights the model starts from; None for random ones.
     """
 
-    recipe: Recipe
+    recipe: RunRecipe
     folder: Path
     role: str
     settings: TrainSettings
@@ -53,33 +64,54 @@ class Training:
         """The task model by class path."""
         return self.settings.model or self.recipe.model
 
+    @property
+    def section(self) -> str:
+        """What the recipe calls its settings; in a manifest those of the control have its own name."""
+        return "training" if self.role == "pretrain" else self.role
+
+    def make_data(self) -> SelfTrainingDataModule:
+        """Return the DataModule of the stage, its indexes built and opened.
+
+        Raises:
+            ConfigError: If there is nothing to train on.
+        """
+        is_pretraining = self.role == "pretrain"
+        data = make_data(self.recipe, self.pseudo_labels, self.settings.max_steps, trains_jointly=is_pretraining)
+        data.split(data.streams[0])
+        return data
+
     def inputs(self, data: SelfTrainingDataModule) -> dict[str, Any]:
         """All that the trained weights follow from."""
-        keys = _STUDENT_DATA_INPUTS if self.role == "student" else _DATA_INPUTS
+        keys = {"student": _STUDENT_DATA_INPUTS, "pretrain": _PRETRAINING_DATA_INPUTS}.get(self.role, _DATA_INPUTS)
+        given = self.recipe.data if self.recipe.data.get("augment") else {**self.recipe.data, "augment": data.augment}
         fingerprints = data.fingerprints()
         module = self.settings.module
         if self.role == "control":  # what weighs pseudo-labels is of no effect on it
             module = {key: value for key, value in module.items() if key not in arguments_of_class(StudentModule)}
+        sets = ["labeled", "val", "test"]
+        sets += ["unlabeled"] if "unlabeled" in data.streams else []
+        sets += ["joint"] if data.has("joint") else []
         return {
             "seed": self.recipe.seed,
             "model": self.model_spec,
-            "data": {key: self.recipe.data.get(key) for key in keys},
+            "data": {key: given.get(key) for key in keys},
             "trainer": {key: self.recipe.trainer.get(key) for key in _TRAINER_INPUTS},
-            self.role: {"max_steps": self.settings.max_steps, "ema_decay": self.settings.ema_decay}
+            self.section: {"max_steps": self.settings.max_steps, "ema_decay": self.settings.ema_decay}
             | {"validate_every": self.settings.validation_interval, "init": self.settings.init}
             | module,
-            "fingerprints": {split: fingerprints.get(split) for split in ("labeled", "val", "test")},
+            "fingerprints": {split: fingerprints.get(split) for split in sets},
             "parents": self.parents,
         }
 
-    def make_module(self, classes: tuple[str, ...]) -> TaskModule:
+    def make_module(self, data: SelfTrainingDataModule) -> TaskModule:
         """Return the LightningModule, its weights drawn from the run's seed or taken from ``init_checkpoint``."""
         seed_everything(self.recipe.seed, verbose=False)
-        arguments = build(self.settings.module)
-        if self.role == "teacher":
-            return TeacherModule(build_factory(self.model_spec), classes, **arguments)
+        factory = build_factory(self.model_spec)
+        arguments = build(self.settings.module) | {"classes": data.classes, "image_classes": data.image_classes}
+        if self.role == "teacher" or (self.role == "pretrain" and not data.has_pseudo_part):
+            return TeacherModule(factory, **arguments)
         init = None if self.init_checkpoint is None else str(self.init_checkpoint)
-        return StudentModule(build_factory(self.model_spec), classes, init=init, **arguments)
+        return StudentModule(factory, init=init, **arguments)
 
 
 def run_training(training: Training, restart: bool = False) -> Path:
@@ -89,15 +121,15 @@ def run_training(training: Training, restart: bool = False) -> Path:
         StageError: If what is in the folder was made from other inputs and ``restart`` is not given.
     """
     recipe, folder, settings = training.recipe, training.folder, training.settings
-    data = make_data(recipe, pseudo_labels=training.pseudo_labels, steps=settings.max_steps)
+    data = training.make_data()
     inputs = training.inputs(data)
     action = decide(folder, inputs, restart)
     if action is Action.SKIP:
         announce(f"{folder}: complete, nothing to do.")
         return chosen_checkpoint(folder)
 
-    module = training.make_module(data.classes)
-    monitor = f"val/{module.primary_metric}" if data.has("val") else None
+    module = training.make_module(data)
+    monitor = f"val/{module.primary_metric}" if data.has("val") and module.primary_metric else None
     trainer = training_trainer(recipe.trainer, settings, folder, monitor)
     if trainer.is_global_zero:
         begin(folder, training.role, inputs, action)
@@ -106,7 +138,7 @@ def run_training(training: Training, restart: bool = False) -> Path:
     announce(_announcement(training, data, resume_from))
     trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     if monitor is not None:
-        _consider_last(trainer, module, data, last)
+        _consider_last(trainer, module, monitor, data, last)
     finish_loggers(trainer)
     chosen = chosen_checkpoint(folder)
     evaluate(inference_trainer(recipe.trainer, folder), module, data, chosen, folder / "evaluation.json")
@@ -118,7 +150,9 @@ def run_training(training: Training, restart: bool = False) -> Path:
     return chosen
 
 
-def make_data(recipe: Recipe, pseudo_labels: Path | None = None, steps: int | None = None) -> SelfTrainingDataModule:
+def make_data(
+    recipe: RunRecipe, pseudo_labels: Path | None = None, steps: int | None = None, trains_jointly: bool = False
+) -> SelfTrainingDataModule:
     """Return the DataModule of a stage, its indexes built and opened; what is learnt the model's class says.
 
     Args:
@@ -126,6 +160,8 @@ def make_data(recipe: Recipe, pseudo_labels: Path | None = None, steps: int | No
         pseudo_labels: The store that a student learns from; None for human labels only.
         steps: Optimiser steps of the stage. The whole training is one epoch of Lightning's, so that no worker idles
             between passes over a small set.
+        trains_jointly: Whether ``data.joint`` is a part of the batches; else it only says which classes there are, and
+            those of the pseudo-labelled images that it holds.
     """
     accumulate = recipe.trainer.get("accumulate_grad_batches") or 1
     arguments = build(recipe.data) | {
@@ -135,6 +171,8 @@ def make_data(recipe: Recipe, pseudo_labels: Path | None = None, steps: int | No
         "target": recipe.data.get("target") or getattr(import_name(recipe.model["class_path"]), "target", None),
     }
     data = SelfTrainingDataModule(**arguments)
+    if pseudo_labels is None and not trains_jointly:
+        data.pseudo_ratio = 0
     data.prepare_data()
     data.setup("fit")
     return data
@@ -164,11 +202,11 @@ def student_start(settings: TrainSettings, teacher: Path, same_model: bool) -> P
     return Path(settings.init)
 
 
-def _consider_last(trainer: Any, module: TaskModule, data: SelfTrainingDataModule, last: Path) -> None:
+def _consider_last(trainer: Any, module: TaskModule, monitor: str, data: SelfTrainingDataModule, last: Path) -> None:
     """Make the end of the training the best checkpoint if it is: the last validation need not fall on the last step."""
     best = next(c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor is not None)
     trainer.validate(module, datamodule=data, verbose=False, weights_only=True)
-    score = module.evaluation[module.primary_metric]
+    score = module.evaluation[monitor.removeprefix("val/")]
     destination = last.with_name("best.ckpt")
     if trainer.is_global_zero and (is_better(score, best.best_model_score) or not destination.exists()):
         beside = destination.with_suffix(".new")
@@ -178,11 +216,12 @@ def _consider_last(trainer: Any, module: TaskModule, data: SelfTrainingDataModul
 
 
 def _announcement(training: Training, data: SelfTrainingDataModule, resume_from: Path | None) -> str:
-    counts = f"{data.image_count('labeled')} labelled images"
-    if training.pseudo_labels is not None:
-        counts += f" and {data.image_count('pseudo')} pseudo-labelled ones"
+    words = {"labeled": "labelled images", "unlabeled": "unlabelled images", "pseudo": "pseudo-labelled ones"}
+    words["joint"] = "ones whose class is known"
+    counts = " and ".join(f"{data.image_count(name)} {words[name]}" for name in data.streams)
     verb = "goes on" if resume_from else "begins"
-    return f"{training.folder}: the {training.role} {verb}, {training.settings.max_steps} steps on {counts}."
+    who = "pre-training" if training.role == "pretrain" else training.role
+    return f"{training.folder}: the {who} {verb}, {training.settings.max_steps} steps on {counts}."
 
 
 def _bad(data: SelfTrainingDataModule) -> list[str]:

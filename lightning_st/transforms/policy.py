@@ -1,4 +1,4 @@
-"""The augmentation policies S1-S4 of the paper, and what chooses one by name (paper.md, section 2).
+"""The augmentation policies S1-S4 of the paper (paper.md, section 2), and what chooses one, or another, by name.
 
 A policy draws first and applies afterwards. A draw is a function of the generator and of the image's size alone;
 applying it is a function of the draw and the sample. Nothing depends on threads, but processes that share a machine's
@@ -27,8 +27,21 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "S2": ("scale_jitter", "flip_probability", "auto_augment"),
     "S3": ("scale_jitter", "flip_probability", "auto_augment"),
     "S4": ("scale_jitter", "flip_probability", "magnitude", "layers", "operations"),
+    "RandomResizedCrop": ("crop_area", "flip_probability"),
+    "SimCLR": ("crop_area", "flip_probability", "colour_strength"),
 }
 """The names of the policies, each with the options of ``make_policy`` that it has."""
+
+WHOLE_IMAGE_POLICIES = ("RandomResizedCrop", "SimCLR")
+"""Those of images that are learnt as wholes: no boxes and no masks."""
+
+DEFAULT_POLICY: dict[TargetName, str] = {
+    "boxes": "S1",
+    "masks": "S1",
+    "classes": "RandomResizedCrop",
+    "views": "SimCLR",
+}
+"""The policy where none is chosen, by what is learnt of the images."""
 
 
 class Drawn(Protocol):
@@ -169,10 +182,11 @@ def make_policy(augment: Any, image_size: Size, target: TargetName = "boxes", **
     """Return a policy by its name, or one that wraps the user's own.
 
     Args:
-        augment: "S1", "S2", "S3" or "S4" of the paper; "none" only fits the image into the output; or the user's own:
-            an ``albumentations.Compose`` or a ``Policy``, to which none of the options below applies.
+        augment: "S1", "S2", "S3" or "S4" of the paper; "none" only fits the image into the output; of whole images
+            "RandomResizedCrop" or "SimCLR"; or the user's own: an ``albumentations.Compose`` or a ``Policy``, to which
+            none of the options below applies.
         image_size: (height, width) of the output in pixels.
-        target: What is learnt of the images: masks have other operations in S4.
+        target: What is learnt of the images: without boxes there are other operations in S4.
         **options: Where the policy is to differ from the paper's; None leaves it as it is.
 
             - scale_jitter: The smallest and the largest scale; 1 is where the image just fits the output.
@@ -180,11 +194,13 @@ def make_policy(augment: Any, image_size: Size, target: TargetName = "boxes", **
             - auto_augment: The version of AutoAugment in S2 and S3: "v0" (the default) to "v3".
             - magnitude: The level of RandAugment in S4, 0-10; the default is 10.
             - layers: The number of operations that RandAugment in S4 does one after the other; the default is 1.
-            - operations: The list of RandAugment in S4: "detection" (the default for boxes) or "classification" (for
-              masks).
+            - operations: The list of RandAugment in S4: "detection" (the default for boxes) or "classification" (else).
+            - crop_area: The smallest and the largest part of an image's area that RandomResizedCrop and SimCLR keep.
+            - colour_strength: How strong the colour jitter of SimCLR is; the default is 1.
 
     Raises:
-        ConfigError: An unknown name, a value out of range, or an option that the policy does not have.
+        ConfigError: An unknown name, a value out of range, an option that the policy does not have, or a policy that
+            does not go with ``target``.
 
     Example:
         >>> policy = make_policy("S4", image_size=(640, 640), magnitude=5)
@@ -200,6 +216,8 @@ def make_policy(augment: Any, image_size: Size, target: TargetName = "boxes", **
     if augment not in OPTIONS:
         raise ConfigError.unknown_choice("augment", augment, OPTIONS)
     _check_options(given, f"the policy {augment!r}", OPTIONS[augment])
+    if augment in WHOLE_IMAGE_POLICIES:
+        return _whole_image_policy(augment, image_size, target, given)
     smallest, largest = given.get("scale_jitter", SCALE_JITTER[augment])
     flip_probability = given.get("flip_probability", 0.0 if augment == "none" else 0.5)
     return PaperPolicy(image_size, (smallest, largest), flip_probability, _augmentation(augment, target, given))
@@ -210,9 +228,19 @@ def _augmentation(augment: str, target: TargetName, given: Mapping[str, Any]) ->
     if augment in ("S2", "S3"):
         return AutoAugment(given.get("auto_augment", "v0"))
     if augment == "S4":
-        operations = given.get("operations", "classification" if target == "masks" else "detection")
+        operations = given.get("operations", "detection" if target == "boxes" else "classification")
         return RandAugment(given.get("magnitude", HIGHEST_LEVEL), given.get("layers", 1), operations)
     return None
+
+
+def _whole_image_policy(augment: str, image_size: Size, target: TargetName, given: Mapping[str, Any]) -> Policy:
+    """Return a policy that crops so much that neither boxes nor masks go with it."""
+    if target in ("boxes", "masks"):
+        allowed = f"one that keeps the {target}: none, S1, S2, S3 or S4"
+        raise ConfigError.expected("augment", allowed, augment, f"{augment} is for whole images.")
+    from lightning_st.transforms.whole_images import whole_image_policy  # slow to import
+
+    return whole_image_policy(augment, image_size, **given)
 
 
 def _own_policy(augment: Any, image_size: Size) -> Policy:
@@ -250,12 +278,18 @@ def _is_jitter(value: Any) -> bool:
     return is_pair and 0 < value[0] <= value[1] < inf
 
 
+def _is_area(value: Any) -> bool:
+    return _is_jitter(value) and value[1] <= 1
+
+
 VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "scale_jitter": ("two scales, 0 < smallest <= largest", _is_jitter),
     "flip_probability": ("0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
     "auto_augment": ("v0, v1, v2 or v3", lambda value: isinstance(value, str) and value in AUTO_AUGMENT),
     "magnitude": (f"0 to {HIGHEST_LEVEL}", lambda value: _is_number(value) and 0 <= value <= HIGHEST_LEVEL),
     "layers": ("a whole number, at least 1", lambda value: isinstance(value, int) and value >= 1),
+    "crop_area": ("two parts of the image, 0 < smallest <= largest <= 1", _is_area),
+    "colour_strength": ("0 to 2", lambda value: _is_number(value) and 0 <= value <= 2),
     "operations": (" or ".join(RAND_AUGMENT), lambda value: isinstance(value, str) and value in RAND_AUGMENT),
 }
 """The options of ``make_policy``: which values are allowed, for the message, and whether one is."""

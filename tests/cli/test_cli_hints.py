@@ -50,7 +50,7 @@ IN_A_TASK = (
         (
             "unrecognized arguments: --trainer.max_steps 5",
             "trainer.max_steps is not a recipe's to give: each stage sets it. "
-            "Give teacher.max_steps and student.max_steps.",
+            "Give teacher.max_steps and student.max_steps. In pretrain it is training.max_steps.",
         ),
         ("argument --rounds: expected one argument", "--rounds needs a value."),
         (
@@ -62,7 +62,7 @@ IN_A_TASK = (
         (
             "Group 'trainer' does not accept option 'fast_dev_run'",
             "trainer.fast_dev_run is not a recipe's to give: each stage sets it. "
-            "Give teacher.max_steps and student.max_steps.",
+            "Give teacher.max_steps and student.max_steps. In pretrain it is training.max_steps.",
         ),
         (
             "Subcommand 'fit' does not accept option 'data.augmnt'",

@@ -172,7 +172,7 @@ def test_masks_and_boxes_do_not_mix(tmp_path):
         ({"images": str(images)}, "masks", r"data\.labeled\.masks to be a folder of masks named as the images"),
         (masks | {"format": "coco"}, None, r"data\.labeled\.format to be left out, as masks are learnt"),
         (masks | {"ignore_index": "a,2"}, None, r"data\.labeled\.ignore_index to be one or several values of a mask"),
-        (masks, "pixels", r"Expected data\.target to be boxes or masks"),
+        (masks, "pixels", r"Unknown data\.target 'pixels'. .*masks, classes, views"),
     ]:
         with pytest.raises(ConfigError, match=message):
             SelfTrainingDataModule(labeled=labeled, target=target).setup()

@@ -261,7 +261,7 @@ def test_an_own_policy_is_taken_as_it_is():
 @pytest.mark.parametrize(
     ("augment", "options", "message"),
     [
-        ("s4", {}, r"Unknown augment 's4'\. Did you mean 'S4'\? Known: none, S1, S2, S3, S4\."),
+        ("s4", {}, r"Unknown augment 's4'\. Did you mean 'S4'\? Known: none, S1, S2, S3, S4, "),
         ("S9", {}, "Unknown augment 'S9'"),
         (4, {}, r"the name of a policy, an albumentations\.Compose or a .*Policy, got 4"),
         (None, {}, "Expected augment to be the name of a policy"),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from os import PathLike
 
+from lightning_st.index.readers.classes import read_classes
 from lightning_st.index.readers.coco import read_coco
 from lightning_st.index.readers.folder import read_folder
 from lightning_st.index.readers.masks import mask_files, read_masks
@@ -61,12 +62,13 @@ READERS: dict[str, Reader] = {
     "openimages": read_openimages,
     "yolo": read_yolo,
     "masks": read_masks,
+    "classes": read_classes,
     "folder": read_folder,
     "tar": read_tar,
     "results": read_results,
 }
-"""Format name to reader: the values of `data.*.format`; "masks", which `data.*.masks` asks for; and "results", which
-`data.pseudo_labels` reads."""
+"""Format name to reader: the values of `data.*.format`; "masks", which `data.*.masks` asks for; "classes", which a
+model of whole images asks for; and "results", which `data.pseudo_labels` reads."""
 
 TRAITS: dict[str, Traits] = {
     "coco": Traits(lists_images=False),
@@ -74,6 +76,7 @@ TRAITS: dict[str, Traits] = {
     "openimages": Traits(label_files=_openimages_files, options=("classes", "hierarchy")),
     "yolo": Traits(label_files=_yolo_files, options=("classes",)),
     "masks": Traits(label_files=mask_files, options=("classes", "ignore_index")),
+    "classes": Traits(options=("classes",)),
     "folder": Traits(is_labeled=False),
     "tar": Traits(is_labeled=False, lists_images=False),
     "results": Traits(lists_images=False, options=("categories",)),

@@ -1,0 +1,57 @@
+"""``lightning_st pretrain``: one model whose backbone others start from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser
+from lightning.pytorch import Trainer
+
+from lightning_st.cli.console import prepare_console
+from lightning_st.cli.parsing import parse
+from lightning_st.cli.stage_commands import RUN_KEYS, add_run_arguments, add_train_settings
+from lightning_st.cli.vocabulary import pretrain_vocabulary
+from lightning_st.data import SelfTrainingDataModule
+from lightning_st.modules import TeacherModule
+from lightning_st.stages import PretrainRecipe
+from lightning_st.stages import pretrain as run_pretrain
+from lightning_st.stages.owned import owned_in
+
+
+def pretrain(words: Sequence[str]) -> None:
+    """Pre-train a backbone and say which checkpoint to give."""
+    config = parse_pretrain(words)
+    prepare_console()
+    checkpoint = run_pretrain(read_pretrain(config), Path(config["output"]), restart=config["restart"])
+    print(f"For another model: --model.pretrained {checkpoint}")
+
+
+def pretrain_parser() -> ArgumentParser:
+    """Return the parser of the command."""
+    about = (
+        "Train a model whose backbone others start from: ImageClassifier on data.labeled (a folder a class), SimCLR on "
+        "data.unlabeled, or JointDetector on data.labeled (boxes) and data.joint (a folder a class)."
+    )
+    parser = ArgumentParser(prog="lightning_st pretrain", description=about, exit_on_error=False)
+    add_run_arguments(parser)
+    parser.add_class_arguments(SelfTrainingDataModule, "data", skip=set(owned_in("data")), instantiate=False)
+    skip = set(owned_in("model"))
+    parser.add_subclass_arguments(torch.nn.Module, "model", skip=skip, required=True, instantiate=False)
+    parser.add_class_arguments(TeacherModule, "training", skip=set(owned_in("training")), instantiate=False)
+    add_train_settings(parser, "training")
+    about_alpha = "in joint training: weight of the classes of whole images; null: 1"
+    parser.add_argument("--training.alpha", type=float | None, default=None, help=about_alpha)
+    parser.add_class_arguments(Trainer, "trainer", skip=set(owned_in("trainer")), instantiate=False)
+    return parser
+
+
+def parse_pretrain(words: Sequence[str]) -> dict[str, Any]:
+    """Return the words of the command as plain data: see ``parsing.parse``."""
+    return parse(pretrain_parser(), words, pretrain_vocabulary, is_recipe=True)
+
+
+def read_pretrain(config: dict[str, Any]) -> PretrainRecipe:
+    """Return the recipe of a parsed config."""
+    sections = {key: value for key, value in config.items() if key not in RUN_KEYS}
+    return PretrainRecipe(**sections, seed=config["seed_everything"])
