@@ -270,7 +270,7 @@ def test_a_format_is_recognised_or_refused(make_coco, folder, tmp_path):
     archive = write_tar(tmp_path / "a.tar", [("a.jpg", b"1")])
     (tmp_path / "a.csv").write_text("a,b\n")
     (folder / "a.xml").touch()
-    assert set(READERS) == {"coco", "voc", "openimages", "yolo", "folder", "tar", "results", "masks"}
+    assert set(READERS) == {"coco", "voc", "openimages", "yolo", "folder", "tar", "results", "masks", "classes"}
     for arguments, expected in [((images, annotations), "coco"), ((folder,), "folder"), ((archive,), "tar")]:
         assert build_index(*arguments).source["format"] == expected
     for arguments, message in [
