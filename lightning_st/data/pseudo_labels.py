@@ -9,7 +9,7 @@ import numpy as np
 from lightning_st.data.source import Source
 from lightning_st.data.split import Split
 from lightning_st.errors import ConfigError, DataError, StageError
-from lightning_st.index import AnnotationIndex, ReaderOptions, build_index, read_store_manifest
+from lightning_st.index import AnnotationIndex, ReaderOptions, build_index, excluded_rows, read_store_manifest
 from lightning_st.types import ScoreThresholds, TargetName
 
 _RESULTS_THRESHOLD = 0.5
@@ -83,7 +83,11 @@ def open_results(
     options = ReaderOptions(categories=tuple(zip(labeled.class_ids, labeled.classes, strict=True)))
     index = build_index(unlabeled.images, path, "results", unlabeled.list, cache_folder, options=options)
     threshold = _RESULTS_THRESHOLD if score_threshold is None else score_threshold
-    return _choose_images(Path(path), index, ScoreThresholds.uniform(len(index.classes), threshold), keep_empty)
+    thresholds = ScoreThresholds.uniform(len(index.classes), threshold)
+    split = _choose_images(Path(path), index, thresholds, keep_empty)
+    if unlabeled.exclude is None:
+        return split
+    return replace(split, rows=np.setdiff1d(split.rows, excluded_rows(index, unlabeled.exclude)))
 
 
 def _choose_images(

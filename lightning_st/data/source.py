@@ -34,6 +34,8 @@ class Source:
         hierarchy: The class hierarchy of Open Images: boxes count for the classes above theirs too.
         first_pixel: Of voc: 1 where pixels are counted from 1 and the last one is inside, 0 where the XML holds plain
             corners; if missing, 1 where the XML names PASCAL's database.
+        exclude: Leave these images out: a file of the form of ``list``, in which names that the set does not have are
+            passed over. ``lightning_st check --exclude FILE`` writes one.
     """
 
     images: str | None = None
@@ -46,6 +48,7 @@ class Source:
     classes: str | None = None
     hierarchy: str | None = None
     first_pixel: Literal[0, 1] | None = None
+    exclude: str | None = None
 
     def options(self, name: str) -> ReaderOptions:
         """Return what the reader of the format is told besides the paths.
@@ -92,6 +95,8 @@ class Source:
             raise ConfigError.expected(f"data.{name}.images", "a folder or a tar archive of images", None)
         if value.format not in (None, *_FORMATS):
             raise ConfigError.unknown_choice(f"data.{name}.format", str(value.format), _FORMATS)
+        if value.exclude is not None and not Path(value.exclude).is_file():
+            raise ConfigError.expected(f"data.{name}.exclude", "a file that is there", value.exclude)
         if not 0 < value.fraction <= 1:
             raise ConfigError.expected(f"data.{name}.fraction", "above 0 and at most 1", value.fraction)
         return value

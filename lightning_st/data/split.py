@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lightning_st.data.source import Source
 from lightning_st.errors import ConfigError, DataError, TooManyBadError
-from lightning_st.index import AnnotationIndex, build_index, common_images, nested_subset, says_labels
+from lightning_st.index import AnnotationIndex, build_index, common_images, excluded_rows, nested_subset, says_labels
 from lightning_st.types import BoxKind, ScoreThresholds, TargetName
 
 _MOST_LABELS = 50
@@ -74,6 +74,8 @@ class Split:
             options=source.options(name),
         )
         rows = nested_subset(index, source.fraction, seed)
+        if source.exclude is not None:
+            rows = np.setdiff1d(rows, excluded_rows(index, source.exclude))
         if not len(rows):
             raise DataError(f"{source.images}: there is no image (data.{name}).")
         bad, total = index.bad_box_count, index.box_count_read
@@ -222,7 +224,8 @@ def refuse_leaks(splits: Mapping[str, Split]) -> None:
                 raise DataError(
                     f"{len(shared)} images of data.{trained.name} are also in data.{judge.name}, such as "
                     f"{trained.index.name(int(shared[0]))}. A score on images that were trained on says nothing: "
-                    f"leave them out, with data.{trained.name}.list or data.{judge.name}.list."
+                    f"leave them out, with data.{trained.name}.list or data.{judge.name}.list, or with the file that "
+                    f"`lightning_st check --exclude FILE` writes as data.{trained.name}.exclude."
                 )
 
 

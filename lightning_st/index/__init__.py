@@ -6,6 +6,7 @@ format is one function in a module of its own in `readers/`, named in the dict `
 
 from lightning_st.index.build import build_index
 from lightning_st.index.cache import default_cache_folder
+from lightning_st.index.exclude import excluded_rows, write_exclusions
 from lightning_st.index.export import export_coco
 from lightning_st.index.export_masks import export_masks
 from lightning_st.index.export_yolo import export_yolo
@@ -41,6 +42,7 @@ __all__ = [
     "common_images",
     "default_cache_folder",
     "encode_mask",
+    "excluded_rows",
     "export_coco",
     "export_masks",
     "export_yolo",
@@ -56,4 +58,5 @@ __all__ = [
     "segments_of",
     "threshold_steps",
     "to_hundredths",
+    "write_exclusions",
 ]
