@@ -18,6 +18,7 @@ COMMANDS = {
     "pseudo_label": ("a checkpoint's predictions on the unlabelled images", "stage_commands:pseudo_label"),
     "experiment": ("every combination of factors and seeds, and their tables", "experiment_command:experiment"),
     "pretrain": ("a backbone: by classes of images, by SimCLR, or beside a detector", "pretrain_command:pretrain"),
+    "check": ("what is wrong with a config's data: images, labels, copies of val in the pool", "check_command:check"),
     "report": ("tables, plots and the page of one run, or a table of several", "report_command:report"),
     "export": ("pseudo-labels, or any index, as COCO JSON, a YOLO data set or masks", "export_command:export"),
     "inspect": ("parameters, multiply-adds, shapes and memory of a config's model", "inspect_command:inspect"),
@@ -30,7 +31,7 @@ _LIGHTNING = ("fit", "validate", "test", "predict")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit status: 0, or 2 for what the user can mend.
+    """Run a command line and return its exit status: 0, 2 for what the user can mend, 1 for errors that `check` found.
 
     A refusal is one sentence on standard error; with ``--debug`` or ``LIGHTNING_ST_DEBUG=1`` the traceback comes too.
 
@@ -67,8 +68,7 @@ def _run(command: str, words: list[str]) -> int:
         sys.path.append(os.getcwd())
     module, _, function = COMMANDS[command][1].partition(":")
     run = getattr(import_module(f"lightning_st.cli.{module}"), function)
-    run([command, *words] if command in _LIGHTNING else words)
-    return 0
+    return run([command, *words] if command in _LIGHTNING else words) or 0
 
 
 def _sentence(error: LightningSTError | OSError, command: str) -> str:

@@ -42,6 +42,11 @@ def inspect_vocabulary(parser: Any) -> Vocabulary:
     return Vocabulary(known_keys(parser), {"model": _TASKS + _PRETRAINED_TASKS + _MODULES, "model.task": _TASKS})
 
 
+def check_vocabulary(parser: Any) -> Vocabulary:
+    """Return what ``check`` understands, which takes the configs of both and reads their data."""
+    return Vocabulary(known_keys(parser, _sources()), groups=_groups())
+
+
 def _sources() -> dict[str, type]:
     return {f"data.{name}": Source for name in _SETS}
 
