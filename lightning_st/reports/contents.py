@@ -8,11 +8,13 @@ import yaml
 
 from lightning_st.reports.advice import advise
 from lightning_st.reports.charts import Chart
+from lightning_st.reports.data_check import FILE_NAME as CHECK_NAME
+from lightning_st.reports.data_check import DataCheck, data_check
 from lightning_st.reports.metrics import gain
 from lightning_st.reports.overlays import BACKGROUND
 from lightning_st.reports.pictures import BANDS, Gallery, Picture, band_of, class_colour
 from lightning_st.reports.plots import label_charts, learning_curves, reliability_charts
-from lightning_st.reports.run_folder import SPLITS, Run
+from lightning_st.reports.run_folder import SPLITS, Run, read_json
 from lightning_st.reports.tables import (
     Table,
     class_tables,
@@ -65,6 +67,7 @@ class Contents:
         bands: Pictures by falling score.
         shows_masks: Whether the pictures show masks.
         legend: (class, colour) for the pictures; empty where there are too many classes to tell apart.
+        data_check: What was seen of the data before the run; None where nothing was.
         skipped: What could not be used.
         stages: What ran, and for how long.
         facts: (name, value): seed, versions, fingerprints.
@@ -87,6 +90,7 @@ class Contents:
     bands: list[Band]
     shows_masks: bool
     legend: list[tuple[str, str]]
+    data_check: DataCheck | None
     skipped: list[Skipped]
     stages: Table
     facts: list[tuple[str, str]]
@@ -124,6 +128,7 @@ def gather(run: Run, gallery: Gallery, notes: list[str]) -> Contents:
         bands=_bands(gallery),
         shows_masks=labels is not None and labels.holds_masks,
         legend=colours if gallery.pictures and len(colours) <= _MOST_LEGEND else [],
+        data_check=data_check(read_json(run.folder / CHECK_NAME)),
         skipped=[*_skipped(run), *_unreadable(gallery)],
         stages=stages_table(run),
         facts=list(_facts(run)),
@@ -232,6 +237,8 @@ def _files(run: Run) -> Iterator[tuple[str, str]]:
     yield "metrics.json", "metrics.json"
     yield "report.md", "report.md"
     yield "manifest.json", "../manifest.json"
+    if (run.folder / CHECK_NAME).exists():
+        yield CHECK_NAME, f"../{CHECK_NAME}"
     for stage in run.stages:
         for name in ("manifest.json", "evaluation.json", "metrics.csv"):
             if (stage.folder / name).exists():

@@ -51,6 +51,14 @@ def _markdown_parts(contents: Contents) -> Iterator[str]:
         for picture in band.pictures:
             text = markdown(f"{picture.class_name} {picture.score:.2f}, {picture.fate}: {picture.image}")
             yield f"![{text}]({quote(picture.file)})\n{text}"
+    if contents.data_check is not None:
+        yield "## What the data look like"
+        yield markdown(contents.data_check.note)
+        yield contents.data_check.counts.markdown()
+        for found in contents.data_check.findings:
+            more = [f"… and {found.more} more"] if found.more else []
+            lines = "\n".join(f"- {markdown(line)}" for line in [*found.lines, *more])
+            yield "\n\n".join(filter(None, [markdown(f"{found.severity}: {found.title} {found.advice}"), lines]))
     for skipped in contents.skipped:
         more = [f"… and {skipped.count - len(skipped.lines)} more"] if skipped.count > len(skipped.lines) else []
         yield from _list(f"Skipped: {skipped.title}", [*skipped.lines, *more])

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import StageError
 from lightning_st.modules import checkpoint_fingerprint
+from lightning_st.stages.first_look import look_at_data
 from lightning_st.stages.locks import held, lock_files
 from lightning_st.stages.manifest import SCHEMA, decide, library_versions, read_manifest, write_json
 from lightning_st.stages.preflight import refuse_early, refuse_other_rule
@@ -57,6 +58,7 @@ def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: 
     refuse_early(recipe, data)
     with held(lock_files(run)):
         _write_run(run, recipe, data, "running")
+        look_at_data(run, data)
         newest = _run_stages(recipe, run, data, restart)
         _write_run(run, recipe, data, "complete")
     return newest
