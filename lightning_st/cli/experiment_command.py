@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import ArgumentParser
+
 from lightning_st.cli.console import prepare_console
 from lightning_st.cli.stage_commands import parse_recipe, recipe_parser
 from lightning_st.errors import StageError
@@ -18,12 +20,7 @@ def experiment(words: Sequence[str]) -> None:
     Raises:
         StageError: If arms failed.
     """
-    about = (
-        "Run self-training for every combination of factors and seeds, and hold the paper's claims against the "
-        "results. Takes the config of self_train, and a section experiment: factors, seeds, budget."
-    )
-    parser = recipe_parser("experiment", about)
-    parser.add_class_arguments(ExperimentSettings, "experiment", instantiate=False)
+    parser = experiment_parser()
     config = parse_recipe(parser, words)
     prepare_console()
     settings = ExperimentSettings(**config.pop("experiment"))
@@ -39,6 +36,17 @@ def experiment(words: Sequence[str]) -> None:
     print(f"Report: {output / 'report' / 'index.html'}")
     if failure is not None:
         raise failure
+
+
+def experiment_parser() -> ArgumentParser:
+    """Return a parser of recipes with factors."""
+    about = (
+        "Run self-training for every combination of factors and seeds, and hold the paper's claims against the "
+        "results. Takes the config of self_train, and a section experiment: factors, seeds, budget."
+    )
+    parser = recipe_parser("experiment", about)
+    parser.add_class_arguments(ExperimentSettings, "experiment", instantiate=False)
+    return parser
 
 
 def _shared(config: dict[str, Any]) -> dict[str, Any]:
