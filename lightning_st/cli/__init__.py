@@ -20,14 +20,15 @@ COMMANDS = {
     "pretrain": ("a backbone: by classes of images, by SimCLR, or beside a detector", "pretrain_command:pretrain"),
     "check": ("what is wrong with a config's data: images, labels, copies of val in the pool", "check_command:check"),
     "report": ("tables, plots and the page of one run, or a table of several", "report_command:report"),
+    "show": ("contact sheets of labels, pseudo-labels, disagreement and augmentations", "show_command:show"),
     "export": ("pseudo-labels, or any index, as COCO JSON, a YOLO data set or masks", "export_command:export"),
     "inspect": ("parameters, multiply-adds, shapes and memory of a config's model", "inspect_command:inspect"),
     "fit": ("train one model: a teacher, or a student on a store of pseudo-labels", "lightning_commands:run"),
     "validate": ("evaluate a checkpoint on val", "lightning_commands:run"),
     "test": ("evaluate a checkpoint on test", "lightning_commands:run"),
-    "predict": ("a checkpoint's predictions on the unlabelled images, to Python callers", "lightning_commands:run"),
+    "predict": ("a checkpoint on a folder of images: COCO JSON or masks, and pictures", "predict_command:predict"),
 }
-_LIGHTNING = ("fit", "validate", "test", "predict")
+_LIGHTNING = ("fit", "validate", "test")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

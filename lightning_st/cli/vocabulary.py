@@ -47,6 +47,16 @@ def check_vocabulary(parser: Any) -> Vocabulary:
     return Vocabulary(known_keys(parser, _sources()), groups=_groups())
 
 
+def predict_vocabulary(parser: Any) -> Vocabulary:
+    """Return what ``predict`` understands where it is ours, which takes the configs of both for their model."""
+    return Vocabulary(known_keys(parser), {"model": _TASKS + _MODULES, "model.task": _TASKS})
+
+
+def data_vocabulary(parser: Any) -> Vocabulary:
+    """Return what the commands understand that read a config's data alone."""
+    return Vocabulary(known_keys(parser, _sources()), groups=_groups())
+
+
 def _sources() -> dict[str, type]:
     return {f"data.{name}": Source for name in _SETS}
 

@@ -17,7 +17,7 @@ from lightning_st.data.loader import BatchLoader, RowSampler
 from lightning_st.data.options import check_options, read_size
 from lightning_st.data.progress import next_batch, place_of
 from lightning_st.data.pseudo_labels import open_pseudo_labels, open_results
-from lightning_st.data.sampling import GlobalBatchSampler, StreamName, pseudo_count
+from lightning_st.data.sampling import GlobalBatchSampler, Stream, StreamName, pseudo_count
 from lightning_st.data.source import Source
 from lightning_st.data.split import Split, class_source, is_too_many, refuse_leaks
 from lightning_st.data.training import training_sets
@@ -257,8 +257,7 @@ class SelfTrainingDataModule(LightningDataModule):
         """
         names = self.streams
         first = self.split(names[0])
-        sets = training_sets(self._splits, names, self.seed)
-        streams = [training_set.stream for training_set in sets.values()]
+        streams = [Stream(name, self.split(name).rows, self.seed) for name in names]
         rank, world_size = place_of(self.trainer)
         sampler = GlobalBatchSampler(
             streams[0],
@@ -272,8 +271,18 @@ class SelfTrainingDataModule(LightningDataModule):
         )
         recipe = {"data.seed": self.seed, "data.batch_size": self.batch_size, "data.pseudo_ratio": self.pseudo_ratio}
         fingerprints = {f"data.{name}": self.split(name).fingerprint() for name in names}
-        dataset = TrainDataset(sets, self._policy, self.seed)
-        return self._keep(BatchLoader(dataset, sampler, self.num_workers, recipe | fingerprints))
+        return self._keep(BatchLoader(self.train_dataset(), sampler, self.num_workers, recipe | fingerprints))
+
+    def train_dataset(self, augment: Any = None, **options: Any) -> TrainDataset:
+        """Return what turns draws into training batches; to look at, also with another augmentation.
+
+        Args:
+            augment: A name of the paper's, or an own one; that of the training where missing.
+            options: Of ``augment``, as in ``augment_options``.
+        """
+        self.setup()
+        policy = self._policy if augment is None else make_policy(augment, self.image_size, self.target, **options)
+        return TrainDataset(training_sets(self._splits, self.streams, self.seed), policy, self.seed)
 
     def val_dataloader(self) -> BatchLoader[EvalBatch]:
         """Return the loader of ``types.EvalBatch`` of the val set."""

@@ -9,7 +9,14 @@ import numpy as np
 from lightning_st.data.source import Source
 from lightning_st.data.split import Split
 from lightning_st.errors import ConfigError, DataError, StageError
-from lightning_st.index import AnnotationIndex, ReaderOptions, build_index, excluded_rows, read_store_manifest
+from lightning_st.index import (
+    AnnotationIndex,
+    ReaderOptions,
+    build_index,
+    class_ids_in,
+    excluded_rows,
+    read_store_manifest,
+)
 from lightning_st.types import ScoreThresholds, TargetName
 
 _RESULTS_THRESHOLD = 0.5
@@ -66,7 +73,7 @@ def open_results(
     Args:
         path: A list of {"image_id", "category_id", "bbox", "score"}.
         unlabeled: The images; its list is the COCO JSON that their ids come from.
-        labeled: Its classes and their ids are meant.
+        labeled: Its classes are meant; their ids too, unless the JSON of the images names all of them with its own.
         score_threshold: Show boxes from this score (0-1) on; 0.5 where missing.
         keep_empty: See ``open_pseudo_labels``.
         cache_folder: Where indexes are kept; in the user's cache folder where missing.
@@ -80,7 +87,7 @@ def open_results(
         advice = "It says which image each image_id of the results is."
         key = "data.unlabeled.images and data.unlabeled.list"
         raise ConfigError.expected(key, "the images of the results and their COCO JSON", None, advice)
-    options = ReaderOptions(categories=tuple(zip(labeled.class_ids, labeled.classes, strict=True)))
+    options = ReaderOptions(categories=_categories(Path(unlabeled.list), labeled))
     index = build_index(unlabeled.images, path, "results", unlabeled.list, cache_folder, options=options)
     threshold = _RESULTS_THRESHOLD if score_threshold is None else score_threshold
     thresholds = ScoreThresholds.uniform(len(index.classes), threshold)
@@ -88,6 +95,12 @@ def open_results(
     if unlabeled.exclude is None:
         return split
     return replace(split, rows=np.setdiff1d(split.rows, excluded_rows(index, unlabeled.exclude)))
+
+
+def _categories(images: Path, labeled: AnnotationIndex) -> tuple[tuple[int, str], ...]:
+    """Return the (id, name) of each class: two files may number the same names otherwise."""
+    ids = class_ids_in(images, labeled.classes) or labeled.class_ids
+    return tuple(zip(ids, labeled.classes, strict=True))
 
 
 def _choose_images(

@@ -9,6 +9,7 @@ from lightning_st.index.cache import default_cache_folder
 from lightning_st.index.exclude import excluded_rows, write_exclusions
 from lightning_st.index.export import export_coco
 from lightning_st.index.export_masks import export_masks
+from lightning_st.index.export_results import export_results
 from lightning_st.index.export_yolo import export_yolo
 from lightning_st.index.folder_classes import folder_classes
 from lightning_st.index.image_labels import VerifiedLabels, read_image_labels
@@ -21,6 +22,7 @@ from lightning_st.index.masks import (
     to_hundredths,
 )
 from lightning_st.index.merge import merge_indexes
+from lightning_st.index.numbering import class_ids_in, numbered_as
 from lightning_st.index.readers import READERS, ReaderOptions
 from lightning_st.index.recognise import says_labels
 from lightning_st.index.segments import segments_of
@@ -39,17 +41,20 @@ __all__ = [
     "ReaderOptions",
     "VerifiedLabels",
     "build_index",
+    "class_ids_in",
     "common_images",
     "default_cache_folder",
     "encode_mask",
     "excluded_rows",
     "export_coco",
     "export_masks",
+    "export_results",
     "export_yolo",
     "folder_classes",
     "ignore_unsure",
     "merge_indexes",
     "nested_subset",
+    "numbered_as",
     "pixel_histogram",
     "read_image_labels",
     "read_store_manifest",

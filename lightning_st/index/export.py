@@ -4,8 +4,9 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,39 +25,45 @@ def export_coco(index: AnnotationIndex, path: str | Path, keep: NDArray[np.bool_
         path: The file to write or to replace.
         keep: bool [M], which boxes to write; all where missing.
     """
-    path = Path(path)
     parts = {"images": _images(index), "annotations": _annotations(index, keep), "categories": _categories(index)}
+    with written_at_once(Path(path)) as file:
+        file.write('{"info": {"description": "Written by lightning_st"}')
+        for name, records in parts.items():
+            file.write(f',\n"{name}": [')
+            for number, record in enumerate(records):
+                file.write(",\n" * (number > 0) + record)
+            file.write("]")
+        file.write("}\n")
+
+
+@contextmanager
+def written_at_once(path: Path) -> Iterator[IO[str]]:
+    """Give a file beside ``path`` to write text to, which takes its place when all is written."""
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         with partial.open("x", encoding="utf-8") as file:
-            file.write('{"info": {"description": "Written by lightning_st"}')
-            for name, records in parts.items():
-                file.write(f',\n"{name}": [')
-                for number, record in enumerate(records):
-                    file.write(",\n" * (number > 0) + record)
-                file.write("]")
-            file.write("}\n")
+            yield file
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
-def _ids(index: AnnotationIndex) -> list[int]:
+def distinct_ids(index: AnnotationIndex) -> list[int]:
     """Return a distinct id for each image."""
     ids: list[int] = index.image_ids.tolist()
     return ids if len(np.unique(index.image_ids)) == len(index) else list(range(1, len(index) + 1))
 
 
 def _images(index: AnnotationIndex) -> Iterator[str]:
-    for row, image_id in enumerate(_ids(index)):
+    for row, image_id in enumerate(distinct_ids(index)):
         size = {"width": int(index.widths[row]), "height": int(index.heights[row])}
         known = {side: pixels for side, pixels in size.items() if pixels}
         yield json.dumps({"id": image_id, "file_name": index.name(row), **known})
 
 
 def _annotations(index: AnnotationIndex, keep: NDArray[np.bool_] | None) -> Iterator[str]:
-    for row, image_id in enumerate(_ids(index)):
+    for row, image_id in enumerate(distinct_ids(index)):
         for box in range(int(index.box_offsets[row]), int(index.box_offsets[row + 1])):
             if keep is None or keep[box]:
                 yield _annotation(index, box, image_id)

@@ -26,7 +26,8 @@ from lightning_st.modules.optimization import OptimizerName, make_optimizer
 from lightning_st.modules.precision import warn_of_slow_bfloat16
 from lightning_st.modules.schedules import Schedule, ScheduleName
 from lightning_st.modules.streams import FiniteCheck, StreamMeans, stream_means
-from lightning_st.modules.tasks import TaskFactory, make_task, task_spec
+from lightning_st.modules.task_spec import task_spec
+from lightning_st.modules.tasks import TaskFactory, make_task
 from lightning_st.types import Batch, EvalBatch, Metric, Task
 
 DEFAULT_LR: dict[str, float] = {"sgd": 0.08, "adamw": 1e-3}
@@ -123,6 +124,7 @@ class TaskModule(LightningModule):
         self.flip_when_predicting = False
         self.scales_when_predicting: Sequence[float] = (1.0,)
         self._spec = task_spec(task, self.task, len(image_classes))
+        self._image_size: list[int] | None = None
         self._metric: Metric | None = None
         self._finite_check: FiniteCheck | None = None
         names = ("optimizer", "lr", "momentum", "weight_decay", "schedule", "warmup_steps", "warmup_lr", "step_gamma")
@@ -151,7 +153,8 @@ class TaskModule(LightningModule):
         )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed what is random in the step that follows."""
+        """Seed what is random in the step that follows; note the size of the images, for the checkpoint."""
+        self._image_size = list(batch["images"].shape[-2:])
         position = self.trainer.fit_loop.epoch_loop.total_batch_idx
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         mixed = int(np.random.SeedSequence((seed, position, self.global_rank)).generate_state(1, np.uint64)[0])
@@ -225,7 +228,7 @@ class TaskModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say in the checkpoint what it holds."""
-        checkpoint[KEY] = describe(self.classes, self.primary_metric, self.weights_kind, self._spec)
+        checkpoint[KEY] = describe(self.classes, self.primary_metric, self.weights_kind, self._spec, self._image_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of other classes or of another model; to evaluate, a teacher's and a student's are alike.
@@ -247,7 +250,7 @@ class TaskModule(LightningModule):
                     "starts from its weights with model.init_args.init."
                 )
             checkpoint["state_dict"] = {**own, **found}
-        self.weights_kind = about["weights"]
+        self.weights_kind, self._image_size = about["weights"], about.get("image_size")
 
     # Helpers
 

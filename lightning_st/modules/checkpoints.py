@@ -21,14 +21,21 @@ TASK_PREFIX = "task."
 """What the task's weights are called in the state of a module; the rest is the module's own."""
 
 
-def describe(classes: Sequence[str], primary: str | None, weights: str, task: Mapping[str, Any]) -> dict[str, Any]:
+def describe(
+    classes: Sequence[str],
+    primary: str | None,
+    weights: str,
+    task: Mapping[str, Any],
+    image_size: Sequence[int] | None = None,
+) -> dict[str, Any]:
     """Return what a checkpoint says about itself, as plain values.
 
     Args:
         classes: Class names, in the order of the labels.
         primary: The metric that decides, such as "AP"; None where there is none.
         weights: Which weights ``state_dict`` holds: "ema" for a moving average, "raw" for those of the last step.
-        task: The task model by ``class_path`` and those of its ``init_args`` that are plain.
+        task: See ``task_spec``.
+        image_size: (height, width) of the images that it was trained on, pixels; None before it was trained.
     """
     return {
         "schema": SCHEMA,
@@ -37,6 +44,7 @@ def describe(classes: Sequence[str], primary: str | None, weights: str, task: Ma
         "primary": primary,
         "weights": weights,
         "task": dict(task),
+        "image_size": None if image_size is None else list(image_size),
     }
 
 

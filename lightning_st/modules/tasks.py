@@ -1,4 +1,4 @@
-"""How a module makes its task, and what a checkpoint says of it."""
+"""How a module makes its task."""
 
 from collections.abc import Callable, Sequence
 from inspect import signature
@@ -12,7 +12,7 @@ from lightning_st.types import Task
 TaskFactory = Callable[[Sequence[str]], nn.Module]
 """Makes a task (an ``nn.Module`` that implements ``types.Task``) from class names; a config names the class."""
 
-_COUNT = "image_class_count"
+COUNT = "image_class_count"
 """What a task that learns classes of whole images beside its own is told besides their names."""
 
 
@@ -30,10 +30,10 @@ def make_task(factory: TaskFactory, classes: tuple[str, ...], image_class_count:
     if image_class_count and not _takes_count(factory):
         name = getattr(_target(factory), "__name__", type(factory).__name__)
         raise ConfigError(
-            f"{name} does not learn the classes of data.joint: it takes no {_COUNT}. Leave data.joint out, or take "
+            f"{name} does not learn the classes of data.joint: it takes no {COUNT}. Leave data.joint out, or take "
             "JointDetector."
         )
-    more = {_COUNT: image_class_count} if image_class_count else {}
+    more = {COUNT: image_class_count} if image_class_count else {}
     task = factory(classes, **more)
     missing = [name for name in ("losses", "predict", "restore", "metric") if not hasattr(task, name)]
     if not isinstance(task, nn.Module) or missing:
@@ -42,20 +42,12 @@ def make_task(factory: TaskFactory, classes: tuple[str, ...], image_class_count:
     return cast("Task", task)
 
 
-def task_spec(factory: TaskFactory, task: Task, image_class_count: int = 0) -> dict[str, Any]:
-    """Return the class of ``task`` and the plain ones of the arguments that ``factory`` has bound."""
-    bound = getattr(factory, "keywords", {})
-    plain = {name: value for name, value in bound.items() if isinstance(value, bool | int | float | str | None)}
-    more = {_COUNT: image_class_count} if image_class_count else {}
-    return {"class_path": f"{type(task).__module__}.{type(task).__qualname__}", "init_args": plain | more}
-
-
 def _takes_count(factory: TaskFactory) -> bool:
     target = _target(factory)
     calls = [target]
     if isinstance(target, type):  # a class may hand keywords on to the one that it is derived from
         calls = [vars(cls)["__init__"] for cls in target.__mro__ if "__init__" in vars(cls)]
-    return any(_COUNT in signature(call).parameters for call in calls)
+    return any(COUNT in signature(call).parameters for call in calls)
 
 
 def _target(factory: TaskFactory) -> Any:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from lightning_st.reports.text import tick_text
 
 _WIDTH, _HEIGHT = 480, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 468, 12, 226
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 456, 12, 226  # room for five characters at each end, on a phone too
 _MOST_POINTS = 200
 _DOTS_UP_TO = 25
 
@@ -154,7 +154,7 @@ def bar_chart(
             if height:
                 left = x_axis.place(start + (place + 0.08) * width) + bar_width * number
                 top = y_axis.place(_scaled(height, log))
-                parts.append(bar.format(style, left, top, bar_width, _BOTTOM - top, f"{height:,.10g}"))
+                parts.append(bar.format(style, left, top, bar_width, _BOTTOM - top, _height_text(height)))
     return _svg([*parts, *(_mark(x_axis.place(x)) for x in marks)], alt)
 
 
@@ -215,6 +215,11 @@ def _scaled(value: float, log: bool) -> float:
     return math.log10(1 + value) if log else value
 
 
+def _height_text(height: float) -> str:
+    """Write the height of a bar: a count in full, a share with as many digits as matter."""
+    return f"{height:,.0f}" if float(height).is_integer() else f"{height:.3g}"
+
+
 def _plain_ticks(axis: Axis) -> list[tuple[float, str]]:
     return [(axis.place(value), tick_text(value)) for value in axis.ticks()]
 
@@ -224,7 +229,7 @@ def _frame(x_axis: Axis, y_ticks: Sequence[tuple[float, str]], labels: tuple[str
     text = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
     parts = _grid(y_ticks)
     for value in x_axis.ticks():
-        parts.append(text.format(x_axis.place(value), _BOTTOM + 17, "middle", f"{value:,.10g}"))
+        parts.append(text.format(x_axis.place(value), _BOTTOM + 17, "middle", tick_text(value)))
     middle = (_TOP + _BOTTOM) / 2
     turned = Markup('<text x="13" y="{0}" text-anchor="middle" transform="rotate(-90 13 {0})">{1}</text>')
     return [

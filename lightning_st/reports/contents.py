@@ -11,8 +11,9 @@ from lightning_st.reports.charts import Chart
 from lightning_st.reports.data_check import FILE_NAME as CHECK_NAME
 from lightning_st.reports.data_check import DataCheck, data_check
 from lightning_st.reports.metrics import gain
+from lightning_st.reports.outlines import class_colour
 from lightning_st.reports.overlays import BACKGROUND
-from lightning_st.reports.pictures import BANDS, Gallery, Picture, band_of, class_colour
+from lightning_st.reports.pictures import BANDS, Gallery, Picture, band_of
 from lightning_st.reports.plots import label_charts, learning_curves, reliability_charts
 from lightning_st.reports.run_folder import SPLITS, Run, read_json
 from lightning_st.reports.tables import (

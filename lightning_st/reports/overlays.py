@@ -36,26 +36,40 @@ def draw_mask(
         chosen: The class that the picture was chosen for: less transparent than others.
         colours: ``#rrggbb`` of each class.
     """
-    mask, confidence = _resized(index.mask(row), image.size), _resized(index.confidence(row), image.size)
+    mask, confidence = index.mask(row), index.confidence(row)
     if mask is None or confidence is None:
         return image
-    is_shown = ignore_unsure(mask, confidence, thresholds.keep) != IGNORE_INDEX
+    return lay_over(image, ignore_unsure(mask, confidence, thresholds.keep), index.classes, colours, chosen)
+
+
+def lay_over(
+    image: Image.Image,
+    mask: NDArray[np.uint8],
+    classes: Sequence[str],
+    colours: Sequence[str],
+    chosen: int | None = None,
+) -> Image.Image:
+    """Return ``image`` with a mask over it: classes in colour, ignored pixels hatched.
+
+    Args:
+        image: RGB, of any size.
+        mask: uint8 [H, W], of the size of the original image: class indices and ``IGNORE_INDEX``.
+        classes: Their names; a background stays uncoloured.
+        colours: ``#rrggbb`` of each class.
+        chosen: The class that is less transparent than others.
+    """
+    resized = np.asarray(Image.fromarray(mask).resize(image.size, Image.Resampling.NEAREST))
     pixels = np.asarray(image).astype(np.float32)
     for label, colour in enumerate(colours):
-        if index.classes[label] not in BACKGROUND:
+        if classes[label] not in BACKGROUND:
             opacity = _CHOSEN_OPACITY if label == chosen else _OPACITY
-            _tint(pixels, is_shown & (mask == label), ImageColor.getrgb(colour), opacity)
-    y, x = np.indices(mask.shape)
+            _tint(pixels, resized == label, ImageColor.getrgb(colour), opacity)
+    y, x = np.indices(resized.shape)
     stripes = (x + y) % _HATCH_PERIOD < _HATCH_PERIOD // 2
-    _tint(pixels, ~is_shown & stripes, (0, 0, 0), _HATCH_OPACITY)
+    _tint(pixels, (resized == IGNORE_INDEX) & stripes, (0, 0, 0), _HATCH_OPACITY)
     return Image.fromarray(pixels.round().astype(np.uint8))
 
 
 def _tint(pixels: NDArray[np.float32], where: NDArray[np.bool_], colour: tuple[int, ...], opacity: float) -> None:
     """Mix a colour into some pixels of float32 [H, W, 3]."""
     pixels[where] += opacity * (np.array(colour[:3], np.float32) - pixels[where])
-
-
-def _resized(values: NDArray[np.uint8] | None, size: tuple[int, int]) -> NDArray[np.uint8] | None:
-    """Return uint8 [H, W] at ``size`` (width, height), each pixel the nearest one."""
-    return None if values is None else np.asarray(Image.fromarray(values).resize(size, Image.Resampling.NEAREST))

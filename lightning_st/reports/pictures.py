@@ -7,18 +7,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageOps
 
 from lightning_st.index import AnnotationIndex, Annotations, ImageRecord
+from lightning_st.reports.outlines import class_colour, draw_outlines
 from lightning_st.reports.overlays import BACKGROUND, draw_mask
 from lightning_st.types import BoxKind, ScoreThresholds
 
 PICTURE_COUNT = 24
 BANDS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 """Ends of the score bands; the store keeps no box below the first."""
-
-COLOURS = ("#ff8c1a", "#1e90ff", "#e0218a", "#00b34d", "#8f4dff", "#e6c800", "#00bcd4", "#ff4b3e", "#9c6b4a", "#b0b0b0")
-"""Of the classes, in turn; the first two are apart for colour-blind eyes too. Captions name the class as well."""
 
 _SIDE = 320
 _MOST_BOXES = 200_000
@@ -59,8 +57,6 @@ class Gallery:
 
 
 _FATES = {BoxKind.OBJECT: "kept", BoxKind.UNSURE: "ignored", BoxKind.PADDING: "dropped"}
-_DASHES = {BoxKind.OBJECT: 0, BoxKind.UNSURE: 6, BoxKind.PADDING: 2}
-"""Pixels; 0 for a solid line."""
 
 
 def draw_gallery(index: AnnotationIndex, thresholds: ScoreThresholds, report: Path) -> Gallery:
@@ -135,8 +131,12 @@ def candidates(
                 turns.remove(turn)
 
 
-def load_thumbnail(record: ImageRecord) -> tuple[Image.Image, tuple[int, int]]:
+def load_thumbnail(record: ImageRecord, side: int = _SIDE) -> tuple[Image.Image, tuple[int, int]]:
     """Return an image upright and small, RGB, and its (width, height) in full.
+
+    Args:
+        record: Where it lies.
+        side: The most pixels along its longer side.
 
     Raises:
         OSError, SyntaxError, ValueError: If it cannot be read; Pillow raises each of them.
@@ -148,9 +148,9 @@ def load_thumbnail(record: ImageRecord) -> tuple[Image.Image, tuple[int, int]]:
         width, height = image.size
         if image.getexif().get(_EXIF_ORIENTATION) in _ROTATING_EXIF:
             width, height = height, width
-        image.draft("RGB", (_SIDE, _SIDE))  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that is still large enough
+        image.draft("RGB", (side, side))  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that is still large enough
         upright = _to_rgb(ImageOps.exif_transpose(image))
-    upright.thumbnail((_SIDE, _SIDE))
+    upright.thumbnail((side, side))
     return upright, (width, height)
 
 
@@ -177,15 +177,8 @@ def draw_boxes(
         chosen: Which box is drawn thick, and drawn even if it is dropped: dotted.
         scale: Pixels of ``image`` for each pixel of the original.
     """
-    draw = ImageDraw.Draw(image)
     kinds = thresholds.kinds(annotations.labels, annotations.scores)
-    order = sorted(range(len(kinds)), key=lambda box: box == chosen)
-    for box in order:
-        if kinds[box] == BoxKind.PADDING and box != chosen:
-            continue
-        corners = [float(value) * scale for value in annotations.boxes[box]]
-        colour = class_colour(int(annotations.labels[box]))
-        _rectangle(draw, corners, colour, 4 if box == chosen else 2, _DASHES[BoxKind(int(kinds[box]))])
+    draw_outlines(image, annotations.boxes, annotations.labels, kinds, scale, [chosen])
 
 
 def band_of(score: ArrayLike) -> NDArray[np.int64]:
@@ -196,11 +189,6 @@ def band_of(score: ArrayLike) -> NDArray[np.int64]:
         [0, 1, 5]
     """
     return np.searchsorted(BANDS[1:-1], score, side="right")
-
-
-def class_colour(label: int) -> str:
-    """Return the colour of a class as ``#rrggbb``."""
-    return COLOURS[label % len(COLOURS)]
 
 
 def _classes_in_turn(boxes: NDArray[np.int64], labels: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -229,27 +217,3 @@ def _save(
     label = int(labels[0])
     fate = _FATES[BoxKind(int(thresholds.kinds(labels, scores)[0]))]
     return Picture(file, name, index.classes[label], class_colour(label), float(scores[0]), fate, image.size)
-
-
-def _rectangle(draw: ImageDraw.ImageDraw, corners: list[float], colour: str, width: int, dash: int) -> None:
-    """Draw the outline of a box, in dashes of ``dash`` pixels or solid for 0; a thick one with a dark rim."""
-    left, top, right, bottom = corners
-    edges = (
-        (left, top, right, top),
-        (right, top, right, bottom),
-        (right, bottom, left, bottom),
-        (left, bottom, left, top),
-    )
-    pieces = [piece for edge in edges for piece in (_dashes(*edge, dash) if dash else [edge])]
-    pens = [("black", width + 2), (colour, width)] if width > 2 else [(colour, width)]
-    for pen, size in pens:
-        for piece in pieces:
-            draw.line(piece, fill=pen, width=size)
-
-
-def _dashes(x1: float, y1: float, x2: float, y2: float, dash: int) -> Iterator[tuple[float, float, float, float]]:
-    """Yield the dashes of a line, each about ``dash`` pixels long."""
-    count = max(1, round((abs(x2 - x1) + abs(y2 - y1)) / (2 * dash)))
-    for start in np.arange(count) / count:
-        end = start + 0.5 / count
-        yield x1 + start * (x2 - x1), y1 + start * (y2 - y1), x1 + end * (x2 - x1), y1 + end * (y2 - y1)

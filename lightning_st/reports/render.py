@@ -1,30 +1,46 @@
 """The two faces of a report: the HTML page and Markdown. Every string of the data is escaped in both."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from lightning_st.reports.contents import Contents
 from lightning_st.reports.tables import Table
 from lightning_st.reports.text import markdown
 
+_OPTION = re.compile(r"--\w[\w.]*\w")
+
 
 def environment() -> Environment:
-    """Return where the templates are: every string of the data is escaped."""
-    return Environment(
+    """Return where the templates of this folder are found; every value in them is escaped, and none may be missing."""
+    made = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["options"] = unbroken_options
+    return made
 
 
 def render_html(contents: Contents) -> str:
     """Return the page: one file with its styles and charts, no script; only pictures and links lie outside."""
     return environment().get_template("page.html.jinja").render(c=contents) + "\n"
+
+
+def unbroken_options(text: str) -> Markup:
+    """Return a text, escaped, in which no line breaks inside an option of the command line: "--" is a place for one.
+
+    Example:
+        >>> unbroken_options("x < y: --seed_everything")
+        Markup('x &lt; y: <span class="option">--seed_everything</span>')
+    """
+    return Markup(_OPTION.sub(r'<span class="option">\g<0></span>', str(escape(text))))
 
 
 def render_markdown(contents: Contents) -> str:

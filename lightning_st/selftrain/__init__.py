@@ -1,6 +1,7 @@
 """The paper's method as functions of tensors and arrays: joint loss, confidence rules, and the pseudo-label store."""
 
 from lightning_st.selftrain.confidence import CalibratedThresholds, ConfidenceRule, HardThreshold
+from lightning_st.selftrain.disagreement import box_disagreement, mask_disagreement, unmatched_boxes
 from lightning_st.selftrain.joint_loss import LossBalance, joint_loss
 from lightning_st.selftrain.matching import (
     Matched,
@@ -25,10 +26,13 @@ __all__ = [
     "PseudoLabelWriter",
     "PseudoLabels",
     "Reliability",
+    "box_disagreement",
     "job_fingerprint",
     "joint_loss",
+    "mask_disagreement",
     "match_detections",
     "match_image",
     "match_pixels",
     "precision_recall_by_threshold",
+    "unmatched_boxes",
 ]

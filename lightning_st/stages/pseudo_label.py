@@ -90,7 +90,7 @@ def label_images(
         job = job_fingerprint(**plain(inputs))
         for split, store in (("unlabeled", folder), ("val", folder / VAL_FOLDER)):
             if data.has(split):
-                _label_split(recipe, module, data, split, store, job)
+                label_split(recipe, module, data, split, store, job)
     if trainer.is_global_zero:
         teacher = {"checkpoint": str(checkpoint), "fingerprint": inputs["teacher"]}
         facts = _facts(folder, rule, data, module.classes)
@@ -174,7 +174,7 @@ class ShardWriting(Callback):
         self._seen, self._found, self._unreadable = 0, [], []
 
 
-def _label_split(
+def label_split(
     recipe: Recipe,
     module: TeacherModule,
     data: SelfTrainingDataModule,

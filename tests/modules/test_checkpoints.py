@@ -30,7 +30,8 @@ def test_a_checkpoint_says_what_it_holds_and_loads_as_plain_data(checkpoint):
     assert about["classes"] == ["cat", "dog"]
     assert about["primary"] == "AP"
     assert about["weights"] == "raw"
-    assert about["task"] == {"class_path": "fake_task.FakeTask", "init_args": {"width": 5}}
+    assert about["task"] == {"class_path": "fake_task.FakeTask", "init_args": {"width": 5}, "complete": True}
+    assert about["image_size"] == [8, 8]
     hyper_parameters = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
     assert hyper_parameters["lr"] == 0.08
     assert hyper_parameters["milestones"] == [0.94, 0.98]

@@ -103,4 +103,4 @@ def test_no_bars_at_all_are_a_frame():
 def test_marks_stand_at_their_values():
     svg = bar_chart([("student", [1, 1])], (0.0, 0.5), LABELS, "alt", marks=[0.5])
     (mark,) = [element for element in parse(svg).iter("line") if element.get("class") == "mark"]
-    assert mark.get("x1") == mark.get("x2") == f"{(54 + 468) / 2:.1f}"
+    assert mark.get("x1") == mark.get("x2") == f"{(64 + 456) / 2:.1f}"

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from lightning_st.index import AnnotationIndex, Annotations, IndexWriter, encode_mask, segments_of
+from lightning_st.reports.outlines import class_colour
 from lightning_st.reports.pictures import (
     BANDS,
     PICTURE_COUNT,
     band_of,
     candidates,
-    class_colour,
     draw_boxes,
     draw_gallery,
     load_thumbnail,

@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -199,6 +200,36 @@ def read_result_boxes(path: Path, segmentations: IO[bytes], advance: Callable[[i
             _check(path, "", number, record, RESULT_FIELDS)
             boxes.append(record, _segmentation_text(record.get("segmentation"), stream))
     return boxes
+
+
+def read_categories(path: Path) -> list[tuple[int, str]]:
+    """Return the (id, name) of each class that a COCO JSON names; none where it has no list of them.
+
+    Raises:
+        AnnotationError: If it is no such file.
+    """
+    return _read_part(path, "categories").categories
+
+
+def read_images(path: Path) -> list[tuple[str, int]]:
+    """Return the (file name, id) of each image of a COCO JSON; none where it has no list of them.
+
+    Raises:
+        AnnotationError: If it is no such file.
+    """
+    records = _read_part(path, "images")
+    return list(zip(records.names, records.image_ids, strict=True))
+
+
+def _read_part(path: Path, part: str) -> CocoRecords:
+    """Read one list of a COCO JSON, if it is there, and no segmentation."""
+    records = CocoRecords(path, BoxColumns(BytesIO()))
+    read = _read_categories if part == "categories" else _read_images
+    with JsonStream(path) as stream:
+        for key, value in stream.members():
+            if key == part and is_list(value):
+                read(records, value)
+    return records
 
 
 def _read_images(records: CocoRecords, elements: Iterator[Any]) -> None:
