@@ -38,7 +38,10 @@ def label_findings(split: Split, image_size: tuple[int, int], max_bad_fraction: 
         return
     yield from _images_without(split)
     yield from _left_out(split, max_bad_fraction)
-    yield from _ignored_pixels(split) if split.target == "masks" else _odd_boxes(split, image_size)
+    if split.target == "masks":
+        yield from _ignored_pixels(split)
+    elif split.target == "boxes":  # a whole image's class has none
+        yield from _odd_boxes(split, image_size)
 
 
 def ignored_part(split: Split) -> float:

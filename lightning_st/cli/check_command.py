@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 
 from lightning_st.checks import Finding, Report, Settings, check_splits, open_splits
 from lightning_st.cli.console import prepare_console
-from lightning_st.cli.parsing import parse
+from lightning_st.cli.parsing import OTHER_SECTIONS, parse
 from lightning_st.cli.vocabulary import check_vocabulary
 from lightning_st.data import SelfTrainingDataModule, Split
 from lightning_st.errors import ConfigError
@@ -22,7 +22,6 @@ from lightning_st.stages.manifest import write_json
 FOUND_ERRORS = 1
 """Exit status where a training would be wrong or refused; 2 says that the check itself could not be made."""
 
-_IGNORED_SECTIONS = ("trainer", "teacher", "student", "pseudo_label")
 _IGNORED_KEYS = ("output", "rounds", "control", "restart", "ckpt_path")
 _WIDTH = 110
 _MOST_CLASSES = 6
@@ -173,7 +172,7 @@ def _parse(words: Sequence[str]) -> dict[str, Any]:
     parser.add_class_arguments(SelfTrainingDataModule, "data", instantiate=False)
     help_model = "its class says whether boxes or masks are learnt"
     parser.add_argument("--model", type=dict[str, Any] | str | None, default=None, help=help_model)
-    for name in _IGNORED_SECTIONS:
+    for name in OTHER_SECTIONS:
         parser.add_argument(f"--{name}", type=dict[str, Any], default={}, help="not read")
     for name in _IGNORED_KEYS:
         help_key = "a JSON file to write the findings to" if name == "output" else "not read"

@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 
 from lightning_st.cli.console import prepare_console
 from lightning_st.cli.lightning_commands import run as run_lightning
-from lightning_st.cli.parsing import parse
+from lightning_st.cli.parsing import OTHER_SECTIONS, parse
 from lightning_st.cli.show_command import MOST_PICTURES, sentences_on_stores, store_tiles
 from lightning_st.cli.vocabulary import predict_vocabulary
 from lightning_st.errors import ConfigError
@@ -29,7 +29,6 @@ from lightning_st.types import BoxKind
 RESULTS, IMAGES, STORE = "predictions.json", "images.json", "labels"
 
 _OWN = {"--checkpoint", "--images"}
-_IGNORED_SECTIONS = ("teacher", "student", "pseudo_label")
 _IGNORED_KEYS = ("rounds", "control", "seed_everything")
 
 
@@ -129,7 +128,7 @@ def _parser() -> ArgumentParser:
     parser.add_subclass_arguments(torch.nn.Module, "model", skip={"classes"}, required=False, instantiate=False)
     parser.add_class_arguments(Trainer, "trainer", skip=set(owned_in("trainer")), instantiate=False)
     parser.add_argument("--data", type=dict[str, Any], default={}, help="image_size is read")
-    for name in _IGNORED_SECTIONS:
+    for name in [name for name in OTHER_SECTIONS if name != "trainer"]:
         parser.add_argument(f"--{name}", type=dict[str, Any], default={}, help="not read")
     for name in _IGNORED_KEYS:
         parser.add_argument(f"--{name}", type=Any, help="not read")
