@@ -92,7 +92,9 @@ def leave(found: PseudoLabels, name: str, output: Path, pictures: int, listed: P
         rows = np.unique(np.linspace(0, len(index) - 1, min(pictures, len(index))).round().astype(int))
         unreadable = Unreadable()
         lowest = f"Shown is what reaches a score of {float(thresholds.keep.min()):g}."
-        sheet = Sheet("Predictions", name, [lowest, *sentences_on_stores(index, is_by_box=False)], index.classes)
+        # One threshold for all: no box is in between, so there is nothing to explain but hatched pixels.
+        how = sentences_on_stores(index, is_by_box=False) if index.has_masks else []
+        sheet = Sheet("Predictions", name, [lowest, *how], index.classes)
         tiles = store_tiles(index, thresholds, [Chosen(row) for row in rows.tolist()], unreadable)
         count = fill_sheet(sheet, tiles, folder, unreadable)
     return f"{said}\n{output / PAGE}: {count} pictures"

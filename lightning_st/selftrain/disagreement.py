@@ -34,8 +34,8 @@ def mask_disagreement(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tu
         these pixels differ.
 
     Example:
-        >>> mask_disagreement(np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 0, 0, 1]], np.uint8))
-        (0.41666666666666663, 1)
+        >>> mask_disagreement(np.array([[0, 0, 1, 255]], np.uint8), np.array([[0, 1, 1, 0]], np.uint8))
+        (0.5, 1)
     """
     counted = (first != IGNORE_INDEX) & (second != IGNORE_INDEX)
     one, other = first[counted], second[counted]
