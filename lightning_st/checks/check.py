@@ -128,7 +128,7 @@ def _label_findings(splits: Mapping[str, Split], settings: Settings) -> Iterator
     labeled = {name: split for name, split in splits.items() if split.index.is_labeled and name != "pseudo"}
     for split in labeled.values():
         yield from label_findings(split, settings.image_size, settings.max_bad_fraction)
-    yield from name_findings(labeled)
+    yield from name_findings({name: split for name, split in labeled.items() if name != "joint"})  # classes of its own
     yield from share_findings(labeled, {name: class_counts(split) for name, split in labeled.items()})
 
 

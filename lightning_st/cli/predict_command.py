@@ -130,7 +130,7 @@ def _parser() -> ArgumentParser:
     parser.add_subclass_arguments(torch.nn.Module, "model", skip={"classes"}, required=False, instantiate=False)
     parser.add_class_arguments(Trainer, "trainer", skip=set(owned_in("trainer")), instantiate=False)
     parser.add_argument("--data", type=dict[str, Any], default={}, help="image_size is read")
-    for name in [name for name in OTHER_SECTIONS if name != "trainer"]:
+    for name in set(OTHER_SECTIONS) - {"trainer"}:
         parser.add_argument(f"--{name}", type=dict[str, Any], default={}, help="not read")
     for name in _IGNORED_KEYS:
         parser.add_argument(f"--{name}", type=Any, help="not read")

@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -160,22 +160,46 @@ class SelfTrainingDataModule(LightningDataModule):
         """
         if self._splits:
             return
-        sources = {name: source for name, source in self.sources.items() if source is not None}
-        if self.example is not None:
-            sources = {name: Source(**fields) for name, fields in fetch_trees(self.cache_folder).items()} | sources
-        where = self.seed, self.cache_folder, self.max_bad_fraction
-        splits = {
-            name: Split.open(name, source, *where, "classes" if name == "joint" else self.target)
-            for name, source in sources.items()
-        }
+        splits = self.open_sources(self.max_bad_fraction)
         judged = splits.keys() - set(_NO_CLASSES)
         if self.pseudo_labels is not None or judged:  # else a checkpoint names the classes
             classes = class_source(splits).index.classes
             for name in judged:
                 splits[name].class_map(classes)  # refuses classes that are not among them
             if self.pseudo_labels is not None:
-                splits["pseudo"] = self._open_pseudo_labels(self.pseudo_labels, class_source(splits).index)
+                splits["pseudo"] = self.open_pseudo_labels(splits)
         self._splits = splits
+
+    def open_sources(self, max_bad_fraction: float) -> dict[str, Split]:
+        """Open every source that is given, by name, without a look at whether they go together.
+
+        Args:
+            max_bad_fraction: Of the boxes, or masks, that cannot be used, 0-1.
+
+        Raises:
+            DataError: If something in the data is wrong.
+        """
+        sources = {name: source for name, source in self.sources.items() if source is not None}
+        if self.example is not None:
+            sources = {name: Source(**fields) for name, fields in fetch_trees(self.cache_folder).items()} | sources
+        where = self.seed, self.cache_folder, max_bad_fraction
+        return {
+            name: Split.open(name, source, *where, "classes" if name == "joint" else self.target)
+            for name, source in sources.items()
+        }
+
+    def open_pseudo_labels(self, splits: Mapping[str, Split]) -> Split:
+        """Open a store, or where it is a file another detector's results on the unlabelled images.
+
+        Args:
+            splits: The other sets: their classes are meant.
+        """
+        assert self.pseudo_labels is not None
+        labeled, shown = class_source(splits).index, (self.score_threshold, self.keep_empty_pseudo)
+        if Path(self.pseudo_labels).is_file():
+            unlabeled = self.sources["unlabeled"]
+            return open_results(self.pseudo_labels, unlabeled, labeled, *shown, self.cache_folder)
+        return open_pseudo_labels(self.pseudo_labels, labeled.classes, *shown, self.target)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -371,13 +395,6 @@ class SelfTrainingDataModule(LightningDataModule):
             raise TooManyBadError("images", bad, len(bad), count, self.max_bad_fraction)
 
     # Helpers
-
-    def _open_pseudo_labels(self, path: str, labeled: AnnotationIndex) -> Split:
-        """Open a store, or where it is a file another detector's results on the unlabelled images."""
-        shown = self.score_threshold, self.keep_empty_pseudo
-        if Path(path).is_file():
-            return open_results(path, self.sources["unlabeled"], labeled, *shown, self.cache_folder)
-        return open_pseudo_labels(path, labeled.classes, *shown, self.target)
 
     def _evaluation_loader(self, name: str, groups: Sequence[NDArray[np.int64]]) -> BatchLoader[EvalBatch]:
         split = self.split(name)

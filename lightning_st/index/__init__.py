@@ -11,7 +11,6 @@ from lightning_st.index.export import export_coco
 from lightning_st.index.export_masks import export_masks
 from lightning_st.index.export_results import export_results
 from lightning_st.index.export_yolo import export_yolo
-from lightning_st.index.folder_classes import folder_classes
 from lightning_st.index.image_labels import VerifiedLabels, read_image_labels
 from lightning_st.index.masks import (
     CONFIDENCE_STEPS,
@@ -50,7 +49,6 @@ __all__ = [
     "export_masks",
     "export_results",
     "export_yolo",
-    "folder_classes",
     "ignore_unsure",
     "merge_indexes",
     "nested_subset",

@@ -5,7 +5,6 @@ A claim is about signs of differences. One is believed where its 95 % interval o
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Literal
 
 from lightning_st.reports.estimates import Estimate
@@ -124,8 +123,3 @@ def _standing(signs: Sequence[int]) -> Standing:
 
 def _named(levels: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"{factor} {level}" for factor, level in levels) or "all"
-
-
-def combinations(factors: dict[str, list[str]]) -> list[dict[str, str]]:
-    """Return every combination of the levels of some factors."""
-    return [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]

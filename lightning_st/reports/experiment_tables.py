@@ -1,7 +1,8 @@
 """The tables and the chart of an experiment."""
 
+from itertools import product
+
 from lightning_st.reports.charts import Chart, Interval, interval_chart
-from lightning_st.reports.claims import combinations
 from lightning_st.reports.estimates import difference_of, score_of
 from lightning_st.reports.experiment_folder import METHODS, Experiment
 from lightning_st.reports.tables import Table
@@ -34,7 +35,7 @@ def _effects(experiment: Experiment, factor: str) -> Table:
     others = {name: levels for name, levels in experiment.factors.items() if name != factor}
     first, *rest = experiment.factors[factor]
     rows = []
-    for held in combinations(others):
+    for held in _combinations(others):
         base = experiment.cell({**held, factor: first})
         for level in rest:
             cell = experiment.cell({**held, factor: level})
@@ -60,3 +61,8 @@ def scores_chart(experiment: Experiment) -> Chart | None:
     legend = [(method, _STYLES[method]) for method in METHODS]
     svg = interval_chart(points, names, experiment.primary, alt)
     return Chart(f"{experiment.primary} by combination", svg, legend, note)
+
+
+def _combinations(factors: dict[str, list[str]]) -> list[dict[str, str]]:
+    """Return every combination of the levels of some factors."""
+    return [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]

@@ -66,7 +66,8 @@ def run_experiment(
     output = Path(output)
     arms = make_arms(config, settings)
     for arm in arms:
-        _prepare(arm, output)
+        if not _is_complete(arm, output):
+            _prepare(arm, output)
     _write_experiment(output, settings, arms)
     failures = _run_all(arms, output, restart, run_arm or run_in_process_of_its_own)
     if failures:

@@ -8,6 +8,7 @@ from filelock import FileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_st.errors import StageError
+from lightning_st.stages.announce import announce
 
 _SHARED_STAGES = ("round_0/teacher", "control")
 
@@ -37,8 +38,8 @@ def held(locks: Sequence[Path]) -> Iterator[None]:
                 stack.enter_context(FileLock(path, timeout=0))
             except Timeout as error:
                 raise StageError(f"{path}: another process is at work there. Wait for it, or end it.") from error
-            except NotImplementedError:  # a file system without locks: as careful as one can be there
-                continue
+            except NotImplementedError:
+                announce(f"{path}: its file system has no locks: do not start a second process in this folder.")
         yield
 
 

@@ -4,7 +4,7 @@ import pytest
 from source_makers import read_member, tar_bytes
 
 from lightning_st.errors import AnnotationError
-from lightning_st.index import build_index, folder_classes
+from lightning_st.index import ReaderOptions, build_index
 
 IMAGES = {f"n0{wnid}/n0{wnid}_{number}.JPEG": bytes([wnid, number]) * 700 for wnid in (2, 1) for number in range(3)}
 
@@ -40,20 +40,20 @@ def test_a_list_chooses_among_nested_images(nested, tmp_path):
 
 
 def test_classes_are_there_for_who_asks(nested, tmp_path):
-    index = build_index(nested)
-    names, labels = folder_classes(index)
-    assert (names, labels.tolist()) == (["n01", "n02"], [0, 0, 0, 1, 1, 1])
+    index = build_index(nested, format="classes")
+    assert (index.classes, index.labels.tolist()) == (("n01", "n02"), [0, 0, 0, 1, 1, 1])
+    named = ReaderOptions(tmp_path / "classes")
     (tmp_path / "classes").write_text("n02\nn01\nn03\n")
-    assert folder_classes(index, tmp_path / "classes")[1].tolist() == [1, 1, 1, 0, 0, 0]
+    assert build_index(nested, format="classes", options=named).labels.tolist() == [1, 1, 1, 0, 0, 0]
     (tmp_path / "classes").write_text("n02\n")
     with pytest.raises(AnnotationError, match=r"classes: the file does not name the class of n01/n01_0\.JPEG"):
-        folder_classes(index, tmp_path / "classes")
+        build_index(nested, format="classes", options=named)
 
 
 def test_an_image_in_no_folder_has_no_class(tmp_path):
     (tmp_path / "a.tar").write_bytes(tar_bytes({"x.jpg": b"1"}))
     with pytest.raises(AnnotationError, match=r"a\.tar: x\.jpg: the image lies in no folder, so it has no class"):
-        folder_classes(build_index(tmp_path / "a.tar"))
+        build_index(tmp_path / "a.tar", format="classes")
 
 
 @pytest.mark.parametrize("missing", [1, 5, 12])
