@@ -8,7 +8,7 @@ RGB, uint8, until the model normalises them on its device. Nothing here imports 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
@@ -60,6 +60,8 @@ class Sample:
         labels: int64 [N], class indices.
         kinds: uint8 [N], ``BoxKind``.
         mask: uint8 [H, W] class indices with 255 for ignore, or None where the task has no masks.
+        weights: float32 [N], how much each box counts in the loss, 0-1; None where each counts in full.
+        mask_weights: uint8 [H, W], how much each pixel of the mask counts, in 255ths; None likewise.
     """
 
     image: NDArray[np.uint8]
@@ -67,16 +69,26 @@ class Sample:
     labels: NDArray[np.int64]
     kinds: NDArray[np.uint8]
     mask: NDArray[np.uint8] | None = None
+    weights: NDArray[np.float32] | None = None
+    mask_weights: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         """Refuse per-box arrays of different lengths (a silent mismatch would mislabel every later box)."""
         if not len(self.boxes) == len(self.labels) == len(self.kinds):
             lengths = f"{len(self.boxes)} boxes, {len(self.labels)} labels, {len(self.kinds)} kinds"
             raise ValueError(f"Expected as many labels and kinds as boxes, got {lengths}.")
+        if self.weights is not None and len(self.weights) != len(self.boxes):
+            raise ValueError(f"Expected a weight for each of {len(self.boxes)} boxes, got {len(self.weights)}.")
 
     def keep(self, rows: NDArray[Any]) -> Sample:
         """Return the sample with only ``rows`` (bool [N] or indices) of every per-box array."""
-        return replace(self, boxes=self.boxes[rows], labels=self.labels[rows], kinds=self.kinds[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, boxes=self.boxes[rows], labels=self.labels[rows], kinds=self.kinds[rows], weights=weights)
+
+    def move_masks(self, move: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Sample:
+        """Return the sample with ``mask`` and ``mask_weights``, where there are such, moved alike."""
+        mask, weights = (None if each is None else move(each) for each in (self.mask, self.mask_weights))
+        return replace(self, mask=mask, mask_weights=weights)
 
 
 class Batch(TypedDict):
@@ -109,6 +121,19 @@ class Batch(TypedDict):
     Their rows of ``boxes`` are padding and say nothing; they are no background."""
     other_views: NotRequired[Tensor]
     """uint8 [B, 3, H, W], another augmentation of each image of ``images``; only where the target is "views"."""
+    weights: NotRequired[Tensor]
+    """float32 [B, M], how much the loss of each OBJECT counts, 0-1, and 1 for the labels of people; only where
+    pseudo-labels weigh by their scores. So with the next two, see ``MARKS_OF_DOUBT``."""
+    mask_weights: NotRequired[Tensor]
+    """uint8 [B, H, W], how much the loss of each pixel counts, in 255ths; likewise where the target is "masks"."""
+    unknown_classes: NotRequired[Tensor]
+    """bool [B, C], the classes that the teacher of an image hardly knows: that nothing is labelled so does not say that
+    it is not there, so they are no negatives. False for images that people labelled."""
+
+
+MARKS_OF_DOUBT = ("weights", "mask_weights", "unknown_classes")
+"""Entries of a batch that say how far its pseudo-labels are believed: a task that leaves them unread would learn
+something else than was asked for, so it is refused them unless it names them in ``understands``."""
 
 
 class Target(TypedDict):
@@ -209,7 +234,10 @@ class Metric(Protocol):
 
 
 class Task(Protocol):
-    """A model that answers three questions; an ``nn.Module``. The modules know tasks only through this."""
+    """A model that answers three questions; an ``nn.Module``. The modules know tasks only through this.
+
+    Its class may have an attribute ``understands``: which of ``MARKS_OF_DOUBT`` its losses honour; none without it.
+    """
 
     classes: tuple[str, ...]
     target: TargetName
@@ -239,16 +267,21 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScoreThresholds:
-    """Which pseudo-labels a student is shown, by class: the result of a confidence rule.
+    """How far a teacher's labels are believed, by class: the answer of a confidence rule.
 
     Attributes:
         keep: float32 [C]; a box with ``score >= keep[label]`` is an OBJECT. Above 1 for a class that is never trusted.
         ignore: float32 [C]; a box below ``keep`` with ``score >= ignore[label]`` is UNSURE, one below is dropped.
             Equal to ``keep`` where there is no ignore band.
+        weight_power: The loss of a label that is kept weighs its score to this power; 0 and all count in full.
+        unknown: bool [C], the classes that the teacher hardly knows: images that it labelled teach where they are, not
+            where they are not. None where there is none.
     """
 
     keep: NDArray[np.float32]
     ignore: NDArray[np.float32]
+    weight_power: float = 0.0
+    unknown: NDArray[np.bool_] | None = None
 
     @classmethod
     def uniform(cls, class_count: int, keep: float, ignore: float | None = None) -> ScoreThresholds:
@@ -266,11 +299,30 @@ class ScoreThresholds:
         unsure = np.where(scores >= self.ignore[labels], BoxKind.UNSURE, BoxKind.PADDING)
         return np.where(scores >= self.keep[labels], BoxKind.OBJECT, unsure).astype(np.uint8)
 
-    def to_json(self) -> dict[str, list[float]]:
-        """Return plain lists, for a manifest: the shortest numbers that ``from_json`` makes the same float32 of."""
-        return {name: [float(str(x)) for x in getattr(self, name)] for name in ("keep", "ignore")}
+    def weights(self, scores: NDArray[Any]) -> NDArray[np.float32] | None:
+        """Return how much the loss of each label counts, float32 of the shape of ``scores`` (0-1); None for in full.
+
+        Example:
+            >>> replace(ScoreThresholds.uniform(1, keep=0.5), weight_power=2.0).weights(np.array([0.5, 1.0]))
+            array([0.25, 1.  ], dtype=float32)
+        """
+        return None if self.weight_power == 0 else (scores**self.weight_power).astype(np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, for a manifest: the shortest numbers that ``from_json`` makes the same float32 of.
+
+        What is off is left out.
+        """
+        record: dict[str, Any] = {name: [float(str(x)) for x in getattr(self, name)] for name in ("keep", "ignore")}
+        if self.weight_power:
+            record["weight_power"] = self.weight_power
+        if self.unknown is not None:
+            record["unknown"] = self.unknown.tolist()
+        return record
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Sequence[float]]) -> ScoreThresholds:
+    def from_json(cls, record: Mapping[str, Any]) -> ScoreThresholds:
         """Return what ``to_json`` wrote."""
-        return cls(np.asarray(record["keep"], np.float32), np.asarray(record["ignore"], np.float32))
+        keep, ignore = (np.asarray(record[name], np.float32) for name in ("keep", "ignore"))
+        unknown = np.asarray(record["unknown"], bool) if "unknown" in record else None
+        return cls(keep, ignore, record.get("weight_power", 0.0), unknown)

@@ -12,7 +12,7 @@ from lightning_st.data.decoding import Size
 from lightning_st.data.image_file import ImageFile
 from lightning_st.data.labels import EvaluationLabels, TrainingSet
 from lightning_st.data.sampling import Draw, StreamName, generator
-from lightning_st.errors import DataError, ImageError
+from lightning_st.errors import ConfigError, DataError, ImageError
 from lightning_st.transforms import Policy, centre_crop, fit
 from lightning_st.types import Batch, BoxKind, EvalBatch, Sample
 
@@ -70,8 +70,24 @@ class TrainDataset(Dataset[Batch]):
         others = [view.image for image in chosen for view in image.views[1:]]
         if others:
             batch["other_views"] = _stack(others)
-        self._add_image_labels(batch, [self._sets[draw.stream] for draw in draws])
+        sets = [self._sets[draw.stream] for draw in draws]
+        self._add_image_labels(batch, sets)
+        self._add_marks_of_doubt(batch, samples, sets)
         return batch
+
+    def _add_marks_of_doubt(self, batch: Batch, samples: Sequence[Sample], sets: Sequence[TrainingSet]) -> None:
+        """Add how far pseudo-labels are believed where some stream has labels that are not believed in full."""
+        thresholds = [each.thresholds for each in self._sets.values() if each.thresholds is not None]
+        if any(each.weight_power for each in thresholds):
+            if any(each.target == "masks" for each in self._sets.values()):
+                batch["mask_weights"] = _stack_mask_weights(samples)
+            else:
+                batch["weights"] = _pad_weights(samples, batch["boxes"].shape[1])
+        unknown = next((each.unknown for each in thresholds if each.unknown is not None), None)
+        if unknown is not None:
+            nothing = np.zeros_like(unknown)
+            doubts = [nothing if each.thresholds is None else each.thresholds.unknown for each in sets]
+            batch["unknown_classes"] = torch.from_numpy(np.stack([nothing if d is None else d for d in doubts]))
 
     def _add_image_labels(self, batch: Batch, sets: Sequence[TrainingSet]) -> None:
         """Add the classes of whole images where some stream has them; ``sets`` is that of each image."""
@@ -102,7 +118,13 @@ class TrainDataset(Dataset[Batch]):
         generators = (generator(self._seed, draw.stream, draw.position, view) for view in range(training_set.views))
         drawn = [self._policy.draw(each, height, width) for each in generators]
         sample = training_set.sample(row, file, min(each.reduction for each in drawn))
-        return [self._policy.apply(sample, each) for each in drawn]
+        views = [self._policy.apply(sample, each) for each in drawn]
+        if any(_weighs(sample) and not _weighs(view) for view in views):
+            raise ConfigError(
+                f"{type(self._policy).__name__} (data.augment) loses how much each label counts: make what it returns "
+                "with dataclasses.replace(sample, ...) and Sample.keep, or set pseudo_label.weight_power to 0."
+            )
+        return views
 
 
 class _Chosen(NamedTuple):
@@ -172,6 +194,10 @@ def _stack(images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
     return stacked.permute(0, 3, 1, 2)
 
 
+def _weighs(sample: Sample) -> bool:
+    return sample.weights is not None or sample.mask_weights is not None
+
+
 def _pad_boxes(samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the boxes, labels and kinds of ``types.Batch``."""
     most = max(1, *(len(sample.boxes) for sample in samples))
@@ -183,3 +209,20 @@ def _pad_boxes(samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor, t
         count = len(sample.boxes)
         boxes[i, :count], labels[i, :count], kinds[i, :count] = sample.boxes, sample.labels, sample.kinds
     return torch.from_numpy(boxes), torch.from_numpy(labels), torch.from_numpy(kinds)
+
+
+def _pad_weights(samples: Sequence[Sample], width: int) -> torch.Tensor:
+    """Return the weights of ``types.Batch``; labels of people count in full."""
+    weights = np.ones((len(samples), width), np.float32)
+    for row, sample in zip(weights, samples, strict=True):
+        if sample.weights is not None:
+            row[: len(sample.weights)] = sample.weights
+    return torch.from_numpy(weights)
+
+
+def _stack_mask_weights(samples: Sequence[Sample]) -> torch.Tensor:
+    """Return the mask weights of ``types.Batch``, likewise."""
+    full = np.full(samples[0].image.shape[:2], 255, np.uint8)
+    weights = [full if sample.mask_weights is None else sample.mask_weights for sample in samples]
+    stacked: torch.Tensor = default_collate([torch.from_numpy(each) for each in weights])
+    return stacked

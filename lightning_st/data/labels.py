@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lightning_st.data.image_file import ImageFile
 from lightning_st.data.sampling import Stream
-from lightning_st.index import AnnotationIndex, ignore_unsure
+from lightning_st.index import CONFIDENCE_STEPS, AnnotationIndex, ignore_unsure
 from lightning_st.types import IGNORE_INDEX, BoxKind, Sample, ScoreThresholds, TargetName
 
 
@@ -37,11 +37,11 @@ class TrainingSet:
         image = file.decode(reduction)
         if self.target != "boxes":
             nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.uint8)
-            is_masked = self.target == "masks"
-            mask = file.mask_in(image, self.mask_of(row, file.size), reduction) if is_masked else None
-            return Sample(image, *nothing, mask=mask)
-        boxes, labels, kinds = self.labels_of(row)
-        return Sample(image, file.boxes_in(image, boxes, reduction), labels, kinds)
+            mask, mask_weights = self.mask_of(row, file.size) if self.target == "masks" else (None, None)
+            sample = Sample(image, *nothing, mask=mask, mask_weights=mask_weights)
+            return sample.move_masks(lambda mask: file.mask_in(image, mask, reduction))
+        boxes, labels, kinds, weights = self.labels_of(row)
+        return Sample(image, file.boxes_in(image, boxes, reduction), labels, kinds, weights=weights)
 
     @property
     def views(self) -> int:
@@ -52,24 +52,39 @@ class TrainingSet:
         """Return the class of an image as a whole, -1 where it is not known."""
         return -1 if self.image_labels is None else int(self.image_labels[row])
 
-    def labels_of(self, row: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8]]:
-        """Return the boxes (float32 [N, 4], pixels of the original image), labels (int64 [N]) and kinds (uint8 [N])."""
+    def labels_of(
+        self, row: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8], NDArray[np.float32] | None]:
+        """Return the boxes of an image.
+
+        Returns:
+            float32 [N, 4], pixels of the original image; their labels, int64 [N]; their kinds, uint8 [N]; and how much
+            each counts, float32 [N], None for in full.
+        """
         found = self.index.annotations(row)
         kinds = np.where(found.crowd, BoxKind.CROWD, BoxKind.OBJECT).astype(np.uint8)
         if self.thresholds is None:
-            return found.boxes, found.labels.astype(np.int64), kinds
+            return found.boxes, found.labels.astype(np.int64), kinds, None
         kinds = self.thresholds.kinds(found.labels, found.scores)
         shown = kinds != BoxKind.PADDING
-        return found.boxes[shown], found.labels[shown].astype(np.int64), kinds[shown]
+        weights = self.thresholds.weights(found.scores[shown])
+        return found.boxes[shown], found.labels[shown].astype(np.int64), kinds[shown], weights
 
-    def mask_of(self, row: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return the mask, uint8 of ``size`` (height, width); pixels below the threshold of their class are ignored."""
+    def mask_of(self, row: int, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """Return the mask, uint8 of ``size`` (height, width), and how much each of its pixels counts.
+
+        Pixels below the threshold of their class are ignored. Weights are uint8 of the same size, in 255ths; None for
+        in full.
+        """
         mask = self.index.mask(row)
         if mask is None:
-            return np.full(size, IGNORE_INDEX, np.uint8)
-        if self.thresholds is None:
-            return mask
-        return ignore_unsure(mask, self.index.confidence(row), self.thresholds.keep)
+            return np.full(size, IGNORE_INDEX, np.uint8), None
+        confidence = self.index.confidence(row)
+        if self.thresholds is None or confidence is None:
+            return mask, None
+        by_step = self.thresholds.weights(np.arange(CONFIDENCE_STEPS + 1) / CONFIDENCE_STEPS)
+        weights = None if by_step is None else np.rint(by_step * 255).astype(np.uint8)[confidence]
+        return ignore_unsure(mask, confidence, self.thresholds.keep), weights
 
 
 def whole_image_labels(index: AnnotationIndex) -> NDArray[np.int64]:

@@ -56,7 +56,8 @@ def open_pseudo_labels(
     if len(index.boxes) and holds != target:
         raise DataError(f"{folder}: the pseudo-labels are {holds}, the model learns {target}.")
     if score_threshold is not None:
-        thresholds = ScoreThresholds.uniform(len(classes), score_threshold)
+        keep = np.full(len(classes), score_threshold, np.float32)
+        thresholds = replace(thresholds, keep=keep, ignore=keep)
     return _choose_images(folder, index, thresholds, keep_empty, target)
 
 

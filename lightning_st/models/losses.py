@@ -23,7 +23,14 @@ TINY = 1e-37
 """Probabilities below it count as this one in a logarithm: finite for logits beyond 87, too."""
 
 
-def focal_loss(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
+def focal_loss(
+    logits: Tensor,
+    labels: Tensor,
+    alpha: float,
+    gamma: float,
+    weights: Tensor | None = None,
+    unknown: Tensor | None = None,
+) -> Tensor:
     """Return each image's focal loss, summed over its anchors and classes, float32 [B].
 
     For a logit with probability p it is ``-alpha (1-p)^gamma log(p)`` where the class is the anchor's label, and
@@ -34,12 +41,14 @@ def focal_loss(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Te
         labels: int64 [B, A], class indices, ``BACKGROUND`` or ``IGNORED``.
         alpha: Weight of the positive logits, 0-1.
         gamma: How much well-classified logits are played down, at least 0.
+        weights: float32 [B, A], how much each anchor counts; None for each in full.
+        unknown: bool [B, C], classes that count in an image only where they are the anchor's label; None for none.
 
     Example:
         >>> focal_loss(torch.zeros(1, 1, 2), torch.tensor([[0]]), alpha=0.25, gamma=1.5)  # 0.0612661 + 0.1837984
         tensor([0.2451])
     """
-    result: Tensor = _FocalLoss.apply(logits, labels, alpha, gamma)
+    result: Tensor = _FocalLoss.apply(logits, labels, alpha, gamma, weights, unknown)
     return result
 
 
@@ -51,11 +60,22 @@ class _FocalLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        labels: Tensor,
+        alpha: float,
+        gamma: float,
+        weights: Tensor | None,
+        unknown: Tensor | None,
+    ) -> Tensor:
         sums = torch.zeros(len(logits), device=logits.device)
         gradient = torch.empty_like(logits)
         for block in blocks_of(logits.shape[1], len(logits) * logits.shape[2], logits.device):
-            block_sums, block_gradient = _focal_block(logits[:, block].float(), labels[:, block], alpha, gamma)
+            block_weights = None if weights is None else weights[:, block]
+            block_sums, block_gradient = _focal_block(
+                logits[:, block].float(), labels[:, block], alpha, gamma, block_weights, unknown
+            )
             sums = sums + block_sums
             gradient[:, block] = block_gradient
         ctx.save_for_backward(gradient)
@@ -63,13 +83,15 @@ class _FocalLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
         # In place: a second backward pass over the same graph is refused by autograd's own check.
-        return gradient.mul_(outer[:, None, None]), None, None, None
+        return gradient.mul_(outer[:, None, None]), None, None, None, None, None
 
 
-def _focal_block(x: Tensor, labels: Tensor, alpha: float, gamma: float) -> tuple[Tensor, Tensor]:
+def _focal_block(
+    x: Tensor, labels: Tensor, alpha: float, gamma: float, weights: Tensor | None, unknown: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Return the sums, float32 [B], and the gradient by the logits, float32 [B, a, C].
 
     All logits are taken as negatives first, then the few positive ones are set right.
@@ -79,19 +101,27 @@ def _focal_block(x: Tensor, labels: Tensor, alpha: float, gamma: float) -> tuple
         labels: int64 [B, a].
         alpha: As in ``focal_loss``.
         gamma: As in ``focal_loss``.
+        weights: float32 [B, a].
+        unknown: As in ``focal_loss``.
     """
-    weight = (labels != IGNORED).unsqueeze(-1) * (1 - alpha)  # [B, a, 1]
+    column = labels.clamp(min=0)
+    counts, is_positive = labels != IGNORED, labels >= 0
+    if weights is not None:
+        counts, is_positive = counts * weights, is_positive * weights
+    as_negative: Tensor = counts.unsqueeze(-1) * (1 - alpha)  # [B, a, 1]
+    was_negative: Tensor | float = 1 - alpha
+    if unknown is not None:
+        as_negative = as_negative * ~unknown.unsqueeze(1)  # [B, a, C]
+        was_negative = was_negative * ~unknown.gather(1, column)
     loss, slope = _focal_negative(x, gamma)
-    sums = loss.mul_(weight).sum(dim=(1, 2))
-    gradient = slope.mul_(weight)
-    column = labels.clamp(min=0).unsqueeze(-1)
-    logit = x.gather(2, column)  # [B, a, 1]
+    sums = loss.mul_(as_negative).sum(dim=(1, 2))
+    gradient = slope.mul_(as_negative)
+    logit = x.gather(2, column.unsqueeze(-1))  # [B, a, 1]
     # A logit is as wrong as a positive as its opposite is as a negative.
     losses, slopes = _focal_negative(torch.cat([-logit, logit], dim=2), gamma)
-    is_positive = labels >= 0
-    loss_change = (alpha * losses[..., 0] - (1 - alpha) * losses[..., 1]) * is_positive
-    slope_change = (-alpha * slopes[..., 0] - (1 - alpha) * slopes[..., 1]) * is_positive
-    return sums + loss_change.sum(dim=1), gradient.scatter_add_(2, column, slope_change.unsqueeze(-1))
+    loss_change = (alpha * losses[..., 0] - was_negative * losses[..., 1]) * is_positive
+    slope_change = (-alpha * slopes[..., 0] - was_negative * slopes[..., 1]) * is_positive
+    return sums + loss_change.sum(dim=1), gradient.scatter_add_(2, column.unsqueeze(-1), slope_change.unsqueeze(-1))
 
 
 def _focal_negative(x: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
@@ -107,7 +137,7 @@ def _focal_negative(x: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
     return log_q.mul_(factor).neg_(), slope
 
 
-def huber_loss(deltas: Tensor, targets: Tensor, is_positive: Tensor, delta: float) -> Tensor:
+def huber_loss(deltas: Tensor, targets: Tensor, weights: Tensor, delta: float) -> Tensor:
     """Return each image's box loss, summed over the coordinates of its positive anchors, float32 [B].
 
     ``e^2 / 2`` for an error e within ``delta``, ``delta (|e| - delta / 2)`` beyond.
@@ -115,11 +145,11 @@ def huber_loss(deltas: Tensor, targets: Tensor, is_positive: Tensor, delta: floa
     Args:
         deltas: floating [B, A, 4], predicted.
         targets: float32 [B, A, 4]; finite everywhere.
-        is_positive: bool [B, A].
+        weights: bool or floating [B, A], how much each anchor counts: nothing where it is not positive.
         delta: Where the parabola becomes a line.
     """
     errors = nn.functional.huber_loss(deltas.float(), targets, reduction="none", delta=delta)
-    return (errors * is_positive.unsqueeze(-1)).sum(dim=(1, 2))
+    return (errors * weights.unsqueeze(-1)).sum(dim=(1, 2))
 
 
 def stream_weights(positive_counts: Tensor, pseudo: Tensor) -> Tensor:
@@ -141,19 +171,28 @@ def stream_weights(positive_counts: Tensor, pseudo: Tensor) -> Tensor:
     return factors[pseudo.long()]
 
 
-def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def pixel_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None, unknown: Tensor | None = None) -> Tensor:
     """Return each image's softmax cross entropy, summed over its pixels, float32 [B].
 
     Args:
         logits: floating [B, C, H, W]; computed on in float32, whatever they are.
         labels: uint8 [B, H, W], class indices; pixels of ``IGNORE_INDEX`` are left out.
+        weights: float32 [B, H, W], how much each pixel counts; None for each in full.
+        unknown: bool [B, C], classes that count in an image only where they are the pixel's label: elsewhere the
+            softmax is over the others. None for none.
 
     Example:
         >>> pixel_loss(torch.zeros(1, 2, 1, 3), torch.tensor([[[0, 1, 255]]], dtype=torch.uint8))  # 2 log(2)
         tensor([1.3863])
     """
-    losses = nn.functional.cross_entropy(logits.float(), labels.long(), ignore_index=IGNORE_INDEX, reduction="none")
-    return losses.sum(dim=(1, 2))
+    logits, labels = logits.float(), labels.long()
+    if unknown is not None:
+        classes = torch.arange(logits.shape[1], device=labels.device).view(1, -1, 1, 1)
+        is_left_out = unknown[:, :, None, None] & (classes != labels.unsqueeze(1))
+        # Not minus infinity: where every class is left out, as of an ignored pixel, the gradient would be NaN.
+        logits = logits.masked_fill(is_left_out, torch.finfo(logits.dtype).min)
+    losses = nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")
+    return (losses if weights is None else losses * weights).sum(dim=(1, 2))
 
 
 def pixel_weights(pixel_counts: Tensor, pseudo: Tensor) -> Tensor:

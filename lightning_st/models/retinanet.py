@@ -76,6 +76,7 @@ class RetinaNet(PyramidModel):
     """
 
     target: TargetName = "boxes"
+    understands = ("weights", "unknown_classes")
 
     def __init__(
         self,
@@ -182,7 +183,9 @@ class RetinaNet(PyramidModel):
         the sum over its images divided by its positive anchors + 1. All processes have to call this together.
 
         Args:
-            batch: A training batch; ``images``, ``boxes``, ``labels``, ``kinds`` and ``pseudo`` are read.
+            batch: A training batch; ``images``, ``boxes``, ``labels``, ``kinds`` and ``pseudo`` are read, and
+                ``weights`` and ``unknown_classes`` where they are there. A box's weight is that of its anchors, in both
+                parts of the loss; an unknown class is no negative. Neither changes what the sums are divided by.
         """
         images = self.normalise(batch["images"])
         logits, deltas = self._judge(images)
@@ -203,9 +206,12 @@ class RetinaNet(PyramidModel):
         boxes = nn.functional.pad(batch["boxes"], (0, 0, 0, 1)).gather(1, matched.unsqueeze(-1).expand(-1, -1, 4))
         is_positive = labels >= 0
         weights = stream_weights(is_positive.sum(dim=1), batch["pseudo"])
-        class_loss = focal_loss(logits, labels, self.focal_alpha, self.focal_gamma)
+        believed = _weights_of_anchors(batch, matched)
+        unknown = batch.get("unknown_classes")
+        class_loss = focal_loss(logits, labels, self.focal_alpha, self.focal_gamma, believed, unknown)
+        counts = is_positive if believed is None else is_positive * believed
         # Four coordinates a box (paper.md, section 4.4).
-        box_loss = huber_loss(deltas, encode(boxes, anchors), is_positive, self.huber_delta) / 4
+        box_loss = huber_loss(deltas, encode(boxes, anchors), counts, self.huber_delta) / 4
         parts = {"class_loss": class_loss * weights, "box_loss": self.box_loss_weight * box_loss * weights}
         return parts["class_loss"] + parts["box_loss"], {name: part.detach() for name, part in parts.items()}
 
@@ -273,3 +279,15 @@ class RetinaNet(PyramidModel):
     def _canvas_anchors(self, images: Tensor) -> Tensor:
         """Return the anchors of normalised and padded images, float32 [A, 4]."""
         return self.anchors.boxes(images.shape[-2], images.shape[-1], images.device)
+
+
+def _weights_of_anchors(batch: Batch, matched: Tensor) -> Tensor | None:
+    """Return how much each anchor counts, float32 [B, A]: as its box does, and in full without one. None: all in full.
+
+    Args:
+        batch: Its ``weights`` are read.
+        matched: int64 [B, A], see ``match_anchors``.
+    """
+    if "weights" not in batch:
+        return None
+    return nn.functional.pad(batch["weights"], (0, 1), value=1.0).gather(1, matched)

@@ -64,6 +64,7 @@ class SemanticSegmenter(PyramidModel):
     """
 
     target: TargetName = "masks"
+    understands = ("mask_weights", "unknown_classes")
 
     def __init__(
         self,
@@ -135,7 +136,9 @@ class SemanticSegmenter(PyramidModel):
         the mean over all its pixels that are not ignored. All processes have to call this together.
 
         Args:
-            batch: A training batch; ``images``, ``masks`` and ``pseudo`` are read.
+            batch: A training batch; ``images``, ``masks`` and ``pseudo`` are read, and ``mask_weights`` and
+                ``unknown_classes`` where they are there: see ``pixel_loss``. Neither changes what the sums are divided
+                by.
         """
         logits = self(batch["images"])
         with torch.autocast(logits.device.type, enabled=False):
@@ -143,16 +146,19 @@ class SemanticSegmenter(PyramidModel):
 
     def losses_of(self, logits: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what ``losses`` returns, from what the head says."""
-        masks = batch["masks"]
+        masks, believed = batch["masks"], batch.get("mask_weights")
         height, width = masks.shape[-2:]
         if self.full_size_loss:
             canvas = [STRIDE * side for side in logits.shape[-2:]]
             logits = nn.functional.interpolate(logits.float(), canvas, mode="bilinear", align_corners=False)
             logits, labels = logits[..., :height, :width], masks
         else:
-            labels = _labels_of_cells(masks, logits.shape[-2], logits.shape[-1])
+            cells = logits.shape[-2], logits.shape[-1]
+            labels = _values_of_cells(masks, *cells)
+            believed = None if believed is None else _values_of_cells(believed, *cells)
         weights = pixel_weights((labels != IGNORE_INDEX).sum(dim=(1, 2)), batch["pseudo"])
-        losses = pixel_loss(logits, labels) * weights
+        counts = None if believed is None else believed / 255
+        losses = pixel_loss(logits, labels, counts, batch.get("unknown_classes")) * weights
         return losses, {"pixel_loss": losses.detach()}
 
     @torch.no_grad()
@@ -202,8 +208,8 @@ class SemanticSegmenter(PyramidModel):
                 yield logits.log_softmax(dim=1)
 
 
-def _labels_of_cells(masks: Tensor, height: int, width: int) -> Tensor:
-    """Return the labels of the pixels at the centres of the cells, uint8 [B, height, width]; ignored in the padding.
+def _values_of_cells(masks: Tensor, height: int, width: int) -> Tensor:
+    """Return the values of the pixels at the centres of the cells, uint8 [B, height, width]; ignored in the padding.
 
     A centre lies on the corner of four pixels; of these the last is taken.
 

@@ -7,7 +7,7 @@ from lightning_st.modules.optimization import make_optimizer, parameter_groups
 from lightning_st.modules.schedules import Schedule
 from lightning_st.modules.student import StudentModule
 from lightning_st.modules.task_spec import rebuildable_spec
-from lightning_st.modules.tasks import TaskFactory
+from lightning_st.modules.tasks import TaskFactory, refuse_unread
 from lightning_st.modules.teacher import TeacherModule
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "parameter_groups",
     "read_checkpoint",
     "rebuildable_spec",
+    "refuse_unread",
 ]

@@ -27,7 +27,7 @@ from lightning_st.modules.precision import warn_of_slow_bfloat16
 from lightning_st.modules.schedules import Schedule, ScheduleName
 from lightning_st.modules.streams import FiniteCheck, StreamMeans, stream_means
 from lightning_st.modules.task_spec import task_spec
-from lightning_st.modules.tasks import TaskFactory, make_task
+from lightning_st.modules.tasks import TaskFactory, make_task, refuse_unread
 from lightning_st.types import Batch, EvalBatch, Metric, Task
 
 DEFAULT_LR: dict[str, float] = {"sgd": 0.08, "adamw": 1e-3}
@@ -167,7 +167,11 @@ class TaskModule(LightningModule):
         """Return the mean losses of both streams, after one forward pass over all images.
 
         The statistics of batch normalisation are those of the joint batch (paper.md, section 7).
+
+        Raises:
+            ConfigError: If the batch says how far its labels are believed and the task would not read it.
         """
+        refuse_unread(self.task, batch)
         losses, parts = self.task.losses(batch)
         means = stream_means(losses, parts, batch["pseudo"], self._sum_over_ranks, self.trainer.world_size)
         self._finite_check = FiniteCheck(means, losses, batch)

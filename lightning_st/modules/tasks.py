@@ -1,13 +1,13 @@
 """How a module makes its task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
 from typing import Any, cast
 
 from torch import nn
 
 from lightning_st.errors import ConfigError
-from lightning_st.types import Task
+from lightning_st.types import MARKS_OF_DOUBT, Task
 
 TaskFactory = Callable[[Sequence[str]], nn.Module]
 """Makes a task (an ``nn.Module`` that implements ``types.Task``) from class names; a config names the class."""
@@ -40,6 +40,27 @@ def make_task(factory: TaskFactory, classes: tuple[str, ...], image_class_count:
         lacking = f" without {', '.join(missing)}" if missing else " that is no nn.Module"
         raise ConfigError(f"Expected task to make a lightning_st.types.Task, got a {type(task).__name__}{lacking}.")
     return cast("Task", task)
+
+
+def refuse_unread(task: object, marks: Iterable[str]) -> None:
+    """Refuse to train a task on labels that are not believed in full, if it would take them for what they are not.
+
+    Args:
+        task: The student's.
+        marks: Entries of a batch, or of all batches to come; only those of ``MARKS_OF_DOUBT`` matter.
+
+    Raises:
+        ConfigError: If the task does not name one of them in ``understands``.
+    """
+    understood = getattr(task, "understands", ())
+    unread = [mark for mark in marks if mark in MARKS_OF_DOUBT and mark not in understood]
+    if unread:
+        key = "min_recall" if unread[0] == "unknown_classes" else "weight_power"
+        raise ConfigError(
+            f"{type(task).__name__} does not say that its losses honour {unread[0]!r} of a batch, so it would take all "
+            f"pseudo-labels for sure. Leave pseudo_label.{key} at 0 and label anew, or let the losses honour it and "
+            f"name it: understands = ({unread[0]!r},)."
+        )
 
 
 def _takes_count(factory: TaskFactory) -> bool:

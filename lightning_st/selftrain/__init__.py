@@ -1,7 +1,9 @@
 """The paper's method as functions of tensors and arrays: joint loss, confidence rules, and the pseudo-label store."""
 
-from lightning_st.selftrain.confidence import CalibratedThresholds, ConfidenceRule, HardThreshold
+from lightning_st.selftrain.confidence import CalibratedThresholds, ConfidenceRule, HardThreshold, MatchedCounts
 from lightning_st.selftrain.disagreement import box_disagreement, mask_disagreement, unmatched_boxes
+from lightning_st.selftrain.doubt import KnownNegatives, ScoreWeights
+from lightning_st.selftrain.evidence import NEEDED, Evidence, ScoreCounts, count_scores
 from lightning_st.selftrain.joint_loss import LossBalance, joint_loss
 from lightning_st.selftrain.matching import (
     Matched,
@@ -16,17 +18,24 @@ from lightning_st.selftrain.writer import LABELS_FILE, ImageLabels, MaskLabels, 
 
 __all__ = [
     "LABELS_FILE",
+    "NEEDED",
     "CalibratedThresholds",
     "ConfidenceRule",
+    "Evidence",
     "HardThreshold",
     "ImageLabels",
+    "KnownNegatives",
     "LossBalance",
     "MaskLabels",
     "Matched",
+    "MatchedCounts",
     "PseudoLabelWriter",
     "PseudoLabels",
     "Reliability",
+    "ScoreCounts",
+    "ScoreWeights",
     "box_disagreement",
+    "count_scores",
     "job_fingerprint",
     "joint_loss",
     "mask_disagreement",

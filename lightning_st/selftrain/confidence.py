@@ -1,20 +1,21 @@
-"""Confidence rules: which of a teacher's boxes, or pixels, a student may learn from.
+"""Confidence rules: which of a teacher's boxes, or pixels, a student may learn from, and how far.
 
-A rule is called with what the teacher's predictions on val were worth, and answers with thresholds for each class:
+A rule is asked once, when the teacher has labelled, with all that is known then, and answers for each class:
 
-    rule(class_count, matched) -> ScoreThresholds
+    rule(evidence) -> ScoreThresholds
 
 A fixed score is not a fixed operating point: at 0.5 one teacher's boxes are right in 93 of 100 cases and it finds a
 fifth of the objects, another's in 79 and it finds two thirds (facts: small_recipe.md). `CalibratedThresholds` asks val
-instead.
+instead, `MatchedCounts` the labelled images. What goes with any rule stands in `doubt.py`.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from lightning_st.errors import ConfigError
+from lightning_st.selftrain.evidence import Evidence, Need
 from lightning_st.selftrain.matching import Matched
 from lightning_st.types import ScoreThresholds
 
@@ -23,13 +24,14 @@ NEVER = 2.0
 
 
 class ConfidenceRule(Protocol):
-    """What a rule of one's own has to look like."""
+    """What a rule of one's own has to look like; a manifest holds its class and its attributes."""
 
-    needs_validation: bool
-    """True where ``matched`` may not be None."""
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """The labelled sets that it cannot do without: "val", "labeled"."""
 
-    def __call__(self, class_count: int, matched: Matched | None = None) -> ScoreThresholds:
-        """Return the thresholds of ``class_count`` classes."""
+    def __call__(self, evidence: Evidence) -> ScoreThresholds:
+        """Return how far the labels of each class are believed."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +43,15 @@ class HardThreshold:
     """
 
     score: float = 0.5
-    needs_validation = False
+    needs: ClassVar[tuple[Need, ...]] = ()
 
     def __post_init__(self) -> None:
         """Refuse a score that is no probability."""
         _check_fraction("score", self.score)
 
-    def __call__(self, class_count: int, matched: Matched | None = None) -> ScoreThresholds:
-        """Return the same threshold for each of ``class_count`` classes; ``matched`` is not needed.
-
-        Example:
-            >>> HardThreshold(0.5)(2).keep
-            array([0.5, 0.5], dtype=float32)
-        """
-        return ScoreThresholds.uniform(class_count, self.score)
+    def __call__(self, evidence: Evidence) -> ScoreThresholds:
+        """Return the same threshold for every class."""
+        return ScoreThresholds.uniform(len(evidence.classes), self.score)
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class CalibratedThresholds:
     precision: float = 0.85
     ignore_from: float = 0.1
     min_count: int = 5
-    needs_validation = True
+    needs: ClassVar[tuple[Need, ...]] = ("val",)
 
     def __post_init__(self) -> None:
         """Refuse shares that are no shares."""
@@ -88,24 +85,15 @@ class CalibratedThresholds:
         if self.min_count < 1:
             raise ConfigError.expected("min_count", "at least 1", self.min_count)
 
-    def __call__(self, class_count: int, matched: Matched | None = None) -> ScoreThresholds:
-        """Return the thresholds of ``class_count`` classes.
-
-        Args:
-            class_count: Number of classes.
-            matched: The teacher's boxes on val, with whether each is right.
+    def __call__(self, evidence: Evidence) -> ScoreThresholds:
+        """Return the thresholds of each class, from ``evidence.matched``.
 
         Raises:
-            ConfigError: If ``matched`` is None.
+            ConfigError: If there is no val.
         """
-        if matched is None:
-            raise ConfigError(
-                "Calibrated thresholds need labelled val images to measure precision on. Give data.val.images and "
-                "data.val.annotations, or use the rule 'hard'."
-            )
-        keep = np.full(class_count, NEVER, np.float32)
-        for label in range(class_count):
-            keep[label] = self._lowest_score(matched.rows_of(label))
+        matched = evidence.of_val()
+        lowest = [self._lowest_score(matched.rows_of(label)) for label in range(len(evidence.classes))]
+        keep = np.array(lowest, np.float32)
         return ScoreThresholds(keep, np.minimum(np.float32(self.ignore_from), keep))
 
     def _lowest_score(self, found: Matched) -> float:
@@ -121,6 +109,49 @@ class CalibratedThresholds:
         if len(cuts) == 0:
             return NEVER
         return float(ranked[cuts[-1]])
+
+
+@dataclass(frozen=True)
+class MatchedCounts:
+    """Keep of each class as many boxes an image as people label: the rest of the store is as the labelled images are.
+
+    The threshold of a class is the score that as many of the teacher's boxes reach on the unlabelled images as people's
+    labels would be there, at the rate of the labelled images; of masks, as many pixels. So a class that the teacher is
+    shy of is not starved, and needs no val (Chen et al., Label Matching Semi-Supervised Object Detection, CVPR 2022,
+    section 3.2). Boxes from there down to ``ignore_from`` are ignored, as with ``CalibratedThresholds``.
+
+    It believes that both sets show the same things equally often. Where the unlabelled images are others, it keeps what
+    is not there.
+
+    Attributes:
+        ratio: Boxes, or pixels, that are kept for each that people would label, above 0: below 1 for the surer ones
+            among them alone.
+        ignore_from: Boxes, or pixels, with a lower score are dropped, however few there are; above 0 and at most 1.
+    """
+
+    ratio: float = 1.0
+    ignore_from: float = 0.1
+    needs: ClassVar[tuple[Need, ...]] = ("labeled",)
+
+    def __post_init__(self) -> None:
+        """Refuse what keeps nothing."""
+        if self.ratio <= 0:
+            raise ConfigError.expected("ratio", "above 0", self.ratio)
+        _check_fraction("ignore_from", self.ignore_from)
+
+    def __call__(self, evidence: Evidence) -> ScoreThresholds:
+        """Return the thresholds of each class, from ``evidence.labeled_rates`` and ``evidence.found``.
+
+        Raises:
+            ConfigError: If there are no labelled images.
+        """
+        found = evidence.found
+        wanted = self.ratio * evidence.of_labeled() * found.total  # [C]
+        kept = np.pad(found.from_level_up(), ((0, 0), (0, 1)))  # [C, L + 1]: from NEVER up there is none
+        distance = np.abs(kept - wanted[:, None])
+        nearest = distance.shape[1] - 1 - distance[:, ::-1].argmin(axis=1)  # of equal ones the highest score
+        keep = np.maximum(np.append(found.levels, np.float32(NEVER))[nearest], np.float32(self.ignore_from))
+        return ScoreThresholds(keep, np.full_like(keep, self.ignore_from))
 
 
 def _check_fraction(name: str, value: float) -> None:

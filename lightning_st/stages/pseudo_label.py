@@ -12,19 +12,25 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, Trainer
+from numpy.typing import NDArray
 
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
 from lightning_st.index import AnnotationIndex
 from lightning_st.modules import TeacherModule, checkpoint_fingerprint, load_weights, read_checkpoint
 from lightning_st.selftrain import (
+    NEEDED,
     ConfidenceRule,
+    Evidence,
     HardThreshold,
     ImageLabels,
+    KnownNegatives,
     MaskLabels,
     Matched,
     PseudoLabels,
     PseudoLabelWriter,
+    ScoreWeights,
+    count_scores,
     job_fingerprint,
     match_detections,
     match_pixels,
@@ -36,7 +42,7 @@ from lightning_st.stages.manifest import Action, begin, complete, decide, plain,
 from lightning_st.stages.recipe import RULES, PseudoLabelSettings, Recipe
 from lightning_st.stages.train import make_data
 from lightning_st.stages.trainers import inference_trainer
-from lightning_st.types import EvalBatch, ScoreThresholds
+from lightning_st.types import EvalBatch, ScoreThresholds, TargetName
 
 CURVE_THRESHOLDS = np.arange(1, 20, dtype=np.float32) / 20
 """Scores at which precision and recall on val are measured, for the report's curves."""
@@ -109,9 +115,9 @@ def refuse_without(data: SelfTrainingDataModule, rule: ConfidenceRule) -> None:
     """
     if not data.has("unlabeled"):
         raise ConfigError("There is nothing to label: give data.unlabeled.images, a folder or tar of images.")
-    if rule.needs_validation and not data.has("val"):
-        advice = "Give data.val.images and data.val.annotations to calibrate on, or --pseudo_label.score_threshold."
-        raise ConfigError(f"The rule {type(rule).__name__} measures precision on labelled val images. {advice}")
+    for name in rule.needs:
+        if not data.has(name):
+            raise ConfigError(NEEDED[name])
 
 
 def _classes(data: SelfTrainingDataModule, checkpoint: Path) -> Sequence[str]:
@@ -128,14 +134,30 @@ def make_rule(settings: PseudoLabelSettings) -> ConfidenceRule:
     Raises:
         ConfigError: If a class that is to be the rule is not there, or its arguments are wrong.
     """
+    rule = _choosing_rule(settings)
+    if settings.min_recall:
+        rule = KnownNegatives(rule, settings.min_recall)
+    if settings.weight_power:
+        rule = ScoreWeights(rule, settings.weight_power)
+    return rule
+
+
+def _choosing_rule(settings: PseudoLabelSettings) -> ConfidenceRule:
+    """Return the rule that says what is kept."""
     if settings.score_threshold is not None:
         return HardThreshold(settings.score_threshold)
     if not isinstance(settings.rule, str):
         rule: ConfidenceRule = build_factory(settings.rule)()
         return rule
     arguments = {} if settings.precision is None else {"precision": settings.precision}
-    named: ConfidenceRule = RULES[settings.rule](**arguments)
+    named: ConfidenceRule = RULES[settings.rule](**arguments | (settings.rule_options or {}))
     return named
+
+
+def marks_of(settings: PseudoLabelSettings, target: TargetName) -> list[str]:
+    """Return the ``types.MARKS_OF_DOUBT`` that ``settings`` will bring into the batches of a student."""
+    weights = ["mask_weights" if target == "masks" else "weights"] if settings.weight_power else []
+    return [*weights, *(["unknown_classes"] if settings.min_recall else [])]
 
 
 class ShardWriting(Callback):
@@ -230,7 +252,8 @@ def _facts(folder: Path, rule: ConfidenceRule, data: SelfTrainingDataModule, cla
     if data.has("val"):
         match = match_pixels if data.target == "masks" else match_detections
         matched = match(AnnotationIndex.open(folder / VAL_FOLDER / "labels.index"), data.index("val"))
-    thresholds = rule(len(classes), matched)
+    rates = _labeled_rates(data) if data.has("labeled") else None
+    thresholds = rule(Evidence(tuple(classes), count_scores(labels), matched, rates))
     store = PseudoLabels(labels, {"thresholds": thresholds.to_json()})
     facts: dict[str, Any] = {
         "classes": classes,
@@ -241,6 +264,15 @@ def _facts(folder: Path, rule: ConfidenceRule, data: SelfTrainingDataModule, cla
     if matched is not None:
         facts["calibration"] = _calibration(matched, thresholds, classes)
     return facts
+
+
+def _labeled_rates(data: SelfTrainingDataModule) -> NDArray[np.float64]:
+    """Return what ``Evidence.labeled_rates`` is."""
+    counts = data.split("labeled").statistics()
+    by_class = counts["pixels_by_class" if data.target == "masks" else "labels_by_class"]
+    found = np.array([by_class[name] for name in data.classes], np.float64)
+    total: int = found.sum() if data.target == "masks" else counts["images"]
+    return found / max(1, total)
 
 
 def _calibration(matched: Matched, thresholds: ScoreThresholds, classes: Sequence[str]) -> dict[str, Any]:
@@ -259,7 +291,7 @@ def _calibration(matched: Matched, thresholds: ScoreThresholds, classes: Sequenc
 
 
 def rule_spec(rule: ConfidenceRule) -> dict[str, Any]:
-    """Return the class of ``rule`` and its arguments, as a manifest holds them."""
+    """Return the class of ``rule`` and its arguments, as a manifest holds them; of a rule in it likewise."""
     path = f"{type(rule).__module__}.{type(rule).__qualname__}"
-    arguments: dict[str, Any] = plain(vars(rule))
-    return {"class_path": path, "init_args": arguments}
+    arguments = {name: rule_spec(value) if hasattr(value, "needs") else value for name, value in vars(rule).items()}
+    return {"class_path": path, "init_args": plain(arguments)}

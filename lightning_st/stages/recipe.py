@@ -13,11 +13,15 @@ from lightning.pytorch import Trainer
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
 from lightning_st.modules import StudentModule, TeacherModule
-from lightning_st.selftrain import CalibratedThresholds, HardThreshold
+from lightning_st.selftrain import CalibratedThresholds, HardThreshold, MatchedCounts
 from lightning_st.stages.building import require_arguments
 from lightning_st.stages.owned import owned_in, refuse_owned
 
-RULES: dict[str, type[Any]] = {"hard": HardThreshold, "calibrated": CalibratedThresholds}
+RULES: dict[str, type[Any]] = {
+    "hard": HardThreshold,
+    "calibrated": CalibratedThresholds,
+    "matched": MatchedCounts,
+}
 """The confidence rules that a recipe may name; any other by its class path."""
 
 
@@ -29,8 +33,14 @@ class PseudoLabelSettings:
         score_threshold: Keep every box, or pixel, with at least this score (0-1), instead of ``rule``. The paper's is
             0.5.
         rule: A confidence rule: "hard" (the paper's), "calibrated" (a threshold for each class that reaches
-            ``precision`` on val, with an ignore band below), or a class by ``class_path`` and ``init_args``.
+            ``precision`` on val, with an ignore band below), "matched" (as many labels of each class an image as people
+            made), or a class by ``class_path`` and ``init_args``.
         precision: Of rule "calibrated": the wanted share (0-1) of right boxes among those kept; None for 0.85.
+        rule_options: Further arguments of a rule that is given by its name, such as ignore_from of "calibrated" and
+            "matched", ratio of "matched".
+        weight_power: The loss of a label that is kept weighs its score to this power; 0 lets all weigh alike.
+        min_recall: A class of which the teacher finds less than this share (0-1) of val's objects, or pixels, with the
+            scores that are kept, is no negative in the images that it labelled; 0 for no such class.
         flip: Average the teacher's predictions with those on the mirrored images.
         scales: Join the teacher's predictions on the images at these sizes; 1 is that of the batches.
         shard_size: Images in one shard; a run that is cut goes on after the last finished shard.
@@ -39,6 +49,9 @@ class PseudoLabelSettings:
     score_threshold: float | None = None
     rule: str | dict[str, Any] = "hard"
     precision: float | None = None
+    rule_options: dict[str, Any] | None = None
+    weight_power: float = 0.0
+    min_recall: float = 0.0
     flip: bool = False
     scales: list[float] = field(default_factory=lambda: [1.0])
     shard_size: int = 1024
@@ -49,15 +62,28 @@ class PseudoLabelSettings:
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
                 raise ConfigError.expected(f"pseudo_label.{name}", "above 0 and at most 1", value)
+        if self.weight_power < 0:
+            raise ConfigError.expected("pseudo_label.weight_power", "at least 0", self.weight_power)
+        if not 0 <= self.min_recall <= 1:
+            raise ConfigError.expected("pseudo_label.min_recall", "from 0 to 1", self.min_recall)
+        if not self.scales or min(self.scales) <= 0:
+            raise ConfigError.expected("pseudo_label.scales", "one or several, each above 0", self.scales)
+        if self.shard_size < 1:
+            raise ConfigError.expected("pseudo_label.shard_size", "at least 1", self.shard_size)
+        self._refuse_rule()
+
+    def _refuse_rule(self) -> None:
+        """Refuse a rule that is not there, and options that are not its."""
         if isinstance(self.rule, str) and self.rule not in RULES:
             raise ConfigError.unknown_choice("pseudo_label.rule", self.rule, RULES)
         if self.precision is not None and self.rule != "calibrated":
             advice = "pseudo_label.precision belongs to that rule; with another one set it to null."
             raise ConfigError.expected("pseudo_label.rule", "calibrated", self.rule, advice)
-        if not self.scales or min(self.scales) <= 0:
-            raise ConfigError.expected("pseudo_label.scales", "one or several, each above 0", self.scales)
-        if self.shard_size < 1:
-            raise ConfigError.expected("pseudo_label.shard_size", "at least 1", self.shard_size)
+        if isinstance(self.rule, str):
+            require_arguments("pseudo_label.rule_options", RULES[self.rule], self.rule_options or {})
+        elif self.rule_options:
+            advice = "A rule given by class_path has its arguments in init_args."
+            raise ConfigError.expected("pseudo_label.rule_options", "left out", self.rule_options, advice)
 
 
 @dataclass

@@ -56,9 +56,9 @@ def translation_y(pixels: float, height: int, width: int, pixel_scale: PixelScal
 
 def move(sample: Sample, place: Map) -> Sample:
     """Move an image with its boxes and its mask; no box is removed, those that leave the image stay at its border."""
-    mask = None if sample.mask is None else move_pixels(sample.mask, place, MASK_PADDING)
+    moved = sample.move_masks(lambda mask: move_pixels(mask, place, MASK_PADDING))
     boxes = move_boxes(sample.boxes, place, *sample.image.shape[:2])
-    return replace(sample, image=move_pixels(sample.image, place, (GREY_LEVEL,) * 3), mask=mask, boxes=boxes)
+    return replace(moved, image=move_pixels(sample.image, place, (GREY_LEVEL,) * 3), boxes=boxes)
 
 
 def move_pixels(image: NDArray[np.uint8], place: Map, colour: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -23,6 +23,9 @@ import albumentations
 ROWS = "rows"
 """The label field that carries each box's row through the Compose."""
 
+WEIGHTS = "mask_weights"
+"""What the weights of a mask's pixels are called there: moved as the mask is."""
+
 
 @dataclass(frozen=True, slots=True)
 class DrawnSeed:
@@ -58,6 +61,7 @@ class AlbumentationsPolicy:
                 bbox_params=_box_parameters(compose),
                 p=compose.p,
                 mask_interpolation=compose.mask_interpolation,
+                additional_targets={WEIGHTS: "mask"},
             )
         self._compose.set_deterministic(False)  # or the transforms of a ReplayCompose miss the record that they write
 
@@ -76,12 +80,12 @@ class AlbumentationsPolicy:
         sample = clip_boxes(sample, sample.image.shape[:2])
         # Copies, because a transform may write into what it gets, and some refuse what they may not write into.
         data = {"image": sample.image.copy(), "bboxes": sample.boxes, ROWS: np.arange(len(sample.boxes))}
-        if sample.mask is not None:
-            data["mask"] = sample.mask.copy()
+        data |= {name: mask.copy() for name in ("mask", WEIGHTS) if (mask := getattr(sample, name)) is not None}
         result = self._compose(**data)
         sample = sample.keep(np.asarray(result[ROWS], np.intp))
         boxes = np.asarray(result["bboxes"], np.float32).reshape(-1, 4)
-        sample = replace(sample, image=_checked(result["image"]), boxes=boxes, mask=result.get("mask"))
+        masks = {name: result.get(name) for name in ("mask", WEIGHTS)}
+        sample = replace(sample, image=_checked(result["image"]), boxes=boxes, **masks)
         size = sample.image.shape[:2]
         return apply_geometry(sample, Geometry(fitting_scale(size, self.image_size)), size, self.image_size)
 

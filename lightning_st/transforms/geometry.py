@@ -112,14 +112,14 @@ def apply_geometry(sample: Sample, geometry: Geometry, size: Size, image_size: S
         )
     )
     image = _resample(sample.image, y, x, image_size, PADDING_COLOUR, flip=geometry.flip)
-    mask = sample.mask
-    if mask is not None:
-        mask = _resample(
+    resampled = sample.move_masks(
+        lambda mask: _resample(
             mask, y, x, image_size, MASK_PADDING, flip=geometry.flip, interpolation=cv2.INTER_NEAREST_EXACT
         )
+    )
     boxes = flip_boxes(sample.boxes, sample.image.shape[1]) if geometry.flip else sample.boxes
     boxes = (boxes - (x.start, y.start) * 2) * ((x.scale, y.scale) * 2)
-    moved = replace(sample, image=image, mask=mask, boxes=boxes)
+    moved = replace(resampled, image=image, boxes=boxes)
     return clip_boxes(moved, (y.target, x.target))
 
 

@@ -37,8 +37,8 @@ def cut_out_of_one_box(sample: Sample, fraction: float, seed: int, pixel_scale: 
 
 def flip_pixels(sample: Sample, argument: float, seed: int, pixel_scale: PixelScale) -> Sample:
     """Mirror the pixels of the image and of the mask left and right, but no boxes."""
-    mask = None if sample.mask is None else cv2.flip(sample.mask, 1)
-    return replace(sample, image=cv2.flip(sample.image, 1), mask=mask)
+    mirrored = sample.move_masks(lambda mask: cv2.flip(mask, 1))
+    return replace(mirrored, image=cv2.flip(sample.image, 1))
 
 
 def apply_in_boxes(
@@ -58,17 +58,22 @@ def apply_in_boxes(
     is_drawn = (generator.random(len(sample.boxes)) < probability) & (sample.kinds == BoxKind.OBJECT)
     seeds = generator.integers(2**63, size=len(sample.boxes)).tolist()
     boxes = _whole_pixels(sample).tolist()
-    image, mask = sample.image.copy(), None if sample.mask is None else sample.mask.copy()
-    without_boxes = sample.keep(np.zeros(0, np.intp))
+    whole = replace(sample, image=sample.image.copy()).move_masks(np.copy)
+    without_boxes = whole.keep(np.zeros(0, np.intp))
     for row in np.flatnonzero(is_drawn):
         left, top, right, bottom = boxes[row]
         place = slice(top, bottom), slice(left, right)
-        patch = replace(without_boxes, image=image[place], mask=None if mask is None else mask[place])
-        patch = apply(patch, argument, seeds[row], pixel_scale)
-        image[place] = patch.image
-        if mask is not None:
-            mask[place] = patch.mask
-    return replace(sample, image=image, mask=mask)
+        patch = _cut(without_boxes, place)
+        changed = apply(patch, argument, seeds[row], pixel_scale)
+        for name in ("image", "mask", "mask_weights"):
+            if (pixels := getattr(patch, name)) is not None:
+                pixels[:] = getattr(changed, name)  # a view of the whole
+    return whole
+
+
+def _cut(sample: Sample, place: tuple[slice, slice]) -> Sample:
+    """Return views of a part of the image and of its masks."""
+    return replace(sample, image=sample.image[place]).move_masks(lambda mask: mask[place])
 
 
 def _grey_out(

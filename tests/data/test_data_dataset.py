@@ -15,9 +15,10 @@ from PIL import Image
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.data.image_file import ImageFile
 from lightning_st.data.sampling import Draw
-from lightning_st.errors import DataError, ImageError
+from lightning_st.errors import ConfigError, DataError, ImageError
 from lightning_st.index import AnnotationIndex, ImageRecord, IndexWriter, build_index
-from lightning_st.types import PADDING_COLOUR, Batch, BoxKind
+from lightning_st.transforms.geometry import Geometry
+from lightning_st.types import PADDING_COLOUR, Batch, BoxKind, Sample
 
 
 def batches_of(data: SelfTrainingDataModule) -> list[Batch]:
@@ -313,3 +314,53 @@ def test_a_draw_stands_for_itself(tmp_path: Path):
     (first, *_) = loader
     draw = Draw("labeled", int(first["rows"][2]), int(first["positions"][2]))
     assert torch.equal(loader.dataset[draw]["images"][0], first["images"][2])
+
+
+def believe(folder: Path, **changes: Any) -> None:
+    """Change the thresholds of a store."""
+    path = folder / "store" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "thresholds": {**manifest["thresholds"], **changes}}))
+
+
+def test_pseudo_labels_weigh_as_their_scores_and_human_labels_in_full(tmp_path: Path):
+    store(tmp_path / "store", 3, scores=(0.9, 0.6), ignore=0.1)
+    plain = batches_of(data_module(tmp_path, pseudo=3, augment="S1", epoch_batches=3))
+    believe(tmp_path, weight_power=2.0)
+    weighed = batches_of(data_module(tmp_path, pseudo=3, augment="S1", epoch_batches=3))
+    assert not any("weights" in batch or "unknown_classes" in batch for batch in plain)
+    for one, other in zip(plain, weighed, strict=True):
+        assert same(one, other)
+        weights, is_object = other["weights"], other["kinds"] == BoxKind.OBJECT
+        assert weights.dtype == torch.float32
+        assert (weights[~other["pseudo"]] == 1).all()
+        for row, own in zip(other["rows"][other["pseudo"]], (weights * is_object)[other["pseudo"]], strict=True):
+            assert own[own > 0].numpy() == pytest.approx((0.9, 0.6)[row % 2] ** 2)
+
+
+def test_classes_that_a_teacher_hardly_knows_are_said_of_its_images_alone(tmp_path: Path):
+    store(tmp_path / "store", 3)
+    believe(tmp_path, unknown=[False, True])
+    batch = batches_of(data_module(tmp_path, pseudo=3, pseudo_ratio=0.5))[0]
+    assert batch["unknown_classes"].tolist() == [[False, False]] * 4 + [[False, True]] * 2
+
+
+class Forgetful:
+    """A policy that makes its samples anew, and leaves out what it does not know."""
+
+    image_size = (96, 128)
+
+    def draw(self, generator: np.random.Generator, height: int, width: int) -> Any:
+        return Geometry(1.0)
+
+    def apply(self, sample: Sample, drawn: Any) -> Sample:
+        return Sample(sample.image, sample.boxes, sample.labels, sample.kinds)
+
+
+def test_a_policy_that_loses_the_weights_is_refused(tmp_path: Path):
+    store(tmp_path / "store", 3)
+    data = data_module(tmp_path, pseudo=3, augment=Forgetful(), image_size=(96, 128))
+    assert batches_of(data)
+    believe(tmp_path, weight_power=1.0)
+    with pytest.raises(ConfigError, match=r"Forgetful \(data\.augment\) loses how much each label counts"):
+        batches_of(data_module(tmp_path, pseudo=3, augment=Forgetful(), image_size=(96, 128)))

@@ -152,3 +152,54 @@ def test_pixel_weights_make_the_mean_the_loss_of_each_stream():
 
 def test_pixel_weights_of_a_stream_without_pixels_are_finite():
     assert pixel_weights(torch.tensor([0, 0]), torch.tensor([True, True])).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("elements", [2**18, 100])
+def test_weights_and_unknown_classes_in_the_focal_loss(monkeypatch, elements):
+    """Against a sum over every logit, written out: an anchor's weight is that of all its logits, and a class that is
+    not known counts where it is the label and nowhere else."""
+    monkeypatch.setattr(blocks, "CPU_ELEMENTS", elements)
+    logits, labels = random_logits()
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.rand(labels.shape, generator=generator)
+    unknown = torch.tensor([[False] * 5, [True, False, True, False, False], [True] * 5])
+    theirs = logits.detach().double().requires_grad_()
+    targets = nn.functional.one_hot(labels.clamp(min=0), 5) * (labels >= 0).unsqueeze(-1)
+    expected = sigmoid_focal_loss(theirs, targets.double(), alpha=0.25, gamma=1.5)
+    counts = (labels != IGNORED).unsqueeze(-1) * weights.unsqueeze(-1) * ((targets == 1) | ~unknown.unsqueeze(1))
+    expected = (expected * counts).sum(dim=(1, 2))
+    loss = focal_loss(logits, labels, 0.25, 1.5, weights, unknown)
+    loss.sum().backward()
+    expected.sum().backward()
+    assert torch.allclose(loss.double(), expected, rtol=1e-5, atol=1e-6)
+    assert torch.allclose(logits.grad.double(), theirs.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_of_one_and_no_unknown_class_change_no_bit():
+    logits, labels = random_logits()
+    plain, same = (logits.detach().clone().requires_grad_() for _ in range(2))
+    loss = focal_loss(plain, labels, 0.25, 1.5)
+    other = focal_loss(same, labels, 0.25, 1.5, torch.ones(labels.shape), torch.zeros(3, 5, dtype=torch.bool))
+    (loss.sum() + other.sum()).backward()
+    assert torch.equal(loss, other)
+    assert torch.equal(plain.grad, same.grad)
+
+
+def test_weights_and_unknown_classes_of_pixels_by_hand():
+    logits = torch.tensor([2.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 1, 3).clone().requires_grad_()
+    labels = torch.tensor([[[0, 1, 255]]], dtype=torch.uint8)
+    weights = torch.tensor([[[0.5, 1.0, 1.0]]])
+    loss = pixel_loss(logits, labels, weights, torch.tensor([[False, False, True]]))
+    # Without class 2 the softmax is over the logits 2 and 0.
+    assert loss.item() == pytest.approx(0.5 * math.log1p(math.exp(-2)) + math.log1p(math.exp(2)))
+    loss.sum().backward()
+    assert logits.grad[0, 2].tolist() == [[0, 0, 0]]
+    labelled = pixel_loss(logits, torch.full_like(labels, 2), None, torch.tensor([[False, False, True]]))
+    assert labelled.item() == pytest.approx(pixel_loss(logits, torch.full_like(labels, 2)).item())
+
+
+def test_pixels_of_which_no_class_is_known_have_finite_gradients():
+    logits = torch.zeros(1, 2, 1, 2, requires_grad=True)
+    labels = torch.tensor([[[255, 0]]], dtype=torch.uint8)
+    pixel_loss(logits, labels, None, torch.ones(1, 2, dtype=torch.bool)).sum().backward()
+    assert logits.grad.isfinite().all()

@@ -171,6 +171,34 @@ def test_crowd_and_unsure_boxes_spare_the_background():
         assert torch.equal(parts["box_loss"], plain["box_loss"])
 
 
+def test_the_weight_of_a_box_is_that_of_its_anchors():
+    model, weights = make_lively().eval(), torch.ones(4, 4)
+    _, plain = model.losses(make_batch())
+    _, same = model.losses(make_batch(weights=weights))
+    assert all(torch.equal(plain[name], same[name]) for name in plain)
+    weights[0, :2] = 0.25  # both boxes of the first image
+    _, less = model.losses(make_batch(weights=weights))
+    assert less["box_loss"][0].item() == pytest.approx(0.25 * plain["box_loss"][0].item(), rel=1e-5)
+    assert less["class_loss"][0] < plain["class_loss"][0]
+    for name in plain:
+        assert torch.equal(less[name][1:], plain[name][1:])
+
+
+def test_a_class_that_is_not_known_is_learnt_where_it_is_labelled_and_nowhere_else():
+    model = make_lively().eval()
+    unknown = torch.zeros(4, 3, dtype=torch.bool)
+    unknown[:2, 1] = True  # labelled in the second image, not in the first
+    images = model.normalise(make_batch()["images"])
+    logits, deltas = (x.detach().requires_grad_() for x in model._judge(images))
+    losses, _ = model.losses_of(logits, deltas, model._canvas_anchors(images), make_batch(unknown_classes=unknown))
+    losses.sum().backward()
+    assert not logits.grad[0, :, 1].any()
+    assert (logits.grad[1, :, 1] <= 0).all()
+    assert (logits.grad[1, :, 1] < 0).any()
+    assert (logits.grad[2:, :, 1] > 0).all()
+    assert (logits.grad[0, :, 0] > 0).any()
+
+
 def test_losses_are_float32_under_autocast():
     model = make_lively()
     batch = make_batch()

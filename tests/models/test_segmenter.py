@@ -262,3 +262,19 @@ def test_learns_two_images(full_size):
     metric = model.metric()
     metric.update([0, 1], found, [{"mask": mask} for mask in masks])
     assert metric.compute()["mIoU"] > 0.85
+
+
+@pytest.mark.parametrize("full_size_loss", [False, True])
+def test_weights_and_unknown_classes_reach_the_loss(full_size_loss):
+    model = make_lively(full_size_loss=full_size_loss).eval()
+    plain, _ = model.losses(make_batch())
+    full = torch.full((4, 64, 96), 255, dtype=torch.uint8)
+    assert torch.equal(model.losses(make_batch(mask_weights=full))[0], plain)
+    full[0] = 51  # a fifth
+    weighed, _ = model.losses(make_batch(mask_weights=full))
+    assert torch.allclose(weighed, plain * torch.tensor([0.2, 1, 1, 1]), rtol=1e-5)
+    unknown = torch.zeros(4, 3, dtype=torch.bool)
+    unknown[1, 2] = True
+    spared, _ = model.losses(make_batch(unknown_classes=unknown))
+    assert spared[1] < plain[1]
+    assert torch.equal(spared[[0, 2, 3]], plain[[0, 2, 3]])

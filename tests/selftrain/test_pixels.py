@@ -7,9 +7,12 @@ from lightning_st.errors import StageError
 from lightning_st.index import AnnotationIndex, IndexWriter, encode_mask, segments_of, to_hundredths
 from lightning_st.selftrain import (
     CalibratedThresholds,
+    Evidence,
     MaskLabels,
+    MatchedCounts,
     PseudoLabels,
     PseudoLabelWriter,
+    count_scores,
     match_pixels,
     precision_recall_by_threshold,
 )
@@ -111,12 +114,25 @@ def test_thresholds_are_calibrated_on_pixels(tmp_path):
     generator = np.random.default_rng(3)
     is_wrong = generator.random(masks.shape) > confidences  # as sure as it is right
     truths[is_wrong] = (truths[is_wrong] + 1) % 3
-    matched = match_pixels(write_store(tmp_path, masks, confidences), truths_of(tmp_path / "truth.index", truths))
-    keep = CalibratedThresholds(precision=0.8)(3, matched).keep
+    store = write_store(tmp_path, masks, confidences)
+    matched = match_pixels(store, truths_of(tmp_path / "truth.index", truths))
+    keep = CalibratedThresholds(precision=0.8)(Evidence(CLASSES, count_scores(store), matched)).keep
     steps = to_hundredths(confidences)
     for label in range(3):
         precisions = [1 - is_wrong[(masks == label) & (steps >= step)].mean() for step in range(100)]
         assert keep[label] == np.float32(next(step for step, value in enumerate(precisions) if value >= 0.8) / 100)
+
+
+def test_matched_counts_keep_the_share_of_pixels_that_people_label(tmp_path):
+    masks, confidences = beliefs(4)
+    rates = np.array([0.2, 0.1, 0.0])
+    store = write_store(tmp_path, masks, confidences)
+    thresholds = MatchedCounts(ignore_from=0.01)(Evidence(CLASSES, count_scores(store), labeled_rates=rates))
+    kept = [
+        (masks == label) & (np.floor(confidences * 100) >= np.float32(100) * thresholds.keep[label])
+        for label in range(3)
+    ]
+    assert [share.mean() for share in kept] == pytest.approx(rates, abs=0.005)
 
 
 def test_masks_of_another_size_are_refused(tmp_path):

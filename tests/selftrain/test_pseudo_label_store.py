@@ -8,7 +8,7 @@ import pytest
 
 from lightning_st.errors import ConfigError, StageError
 from lightning_st.index import AnnotationIndex, IndexWriter
-from lightning_st.selftrain import ImageLabels, PseudoLabels, PseudoLabelWriter
+from lightning_st.selftrain import ImageLabels, PseudoLabels, PseudoLabelWriter, count_scores, evidence
 from lightning_st.types import ScoreThresholds
 
 CLASSES = ("cat", "dog", "cow")
@@ -195,3 +195,17 @@ def test_a_store_that_is_not_complete_is_refused(tmp_path, store):
     (folder / "manifest.json").unlink()
     with pytest.raises(StageError, match="there is no store of pseudo-labels"):
         PseudoLabels.open(folder)
+
+
+@pytest.mark.parametrize("at_once", [7, 1 << 22])
+def test_scores_are_counted_a_part_at_a_time(store, monkeypatch, at_once):
+    monkeypatch.setattr(evidence, "_BOXES_AT_ONCE", at_once)
+    found = count_scores(store.index)
+    assert found.total == IMAGE_COUNT
+    assert found.levels[[0, 1, -1]].tolist() == [0, 2**-12, 1]
+    for level in (0, 1, 2000, 5000, 6143, 6144):
+        expected = [
+            int(((store.index.labels == label) & (store.index.scores >= found.levels[level])).sum())
+            for label in range(3)
+        ]
+        assert found.from_level_up()[:, level].tolist() == expected

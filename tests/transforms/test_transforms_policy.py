@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 
+import albumentations
 import cv2
 import numpy as np
 import pytest
@@ -293,3 +294,19 @@ def test_albumentations_is_imported_only_where_it_is_used():
     code = "import sys; from lightning_st.transforms import make_policy; make_policy('S4', (64, 64)); "
     code += "sys.exit('albumentations' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", [*NAMES, "a Compose"])
+def test_weights_stay_with_the_boxes_and_pixels_that_they_are_of(name):
+    """A weight is a function of the label here, so wherever a label went its weight must be."""
+    compose = albumentations.Compose([albumentations.Affine(rotate=30, fill_mask=255), albumentations.HorizontalFlip()])
+    policy = make_policy(compose if name == "a Compose" else name, (120, 160), "masks")
+    sample = draw_sample(150, 200, [[20, 30, 70, 80], [100, 10, 180, 60], [0, 90, 30, 150]])
+    mask_weights = (50 * sample.mask).astype(np.uint8)
+    mask_weights.flags.writeable = False
+    sample = replace(sample, weights=np.array([0.1, 0.2, 0.3], np.float32), mask_weights=mask_weights)
+    for drawn in draws(policy, 60, (150, 200)):
+        seen = policy.apply(sample, drawn)
+        assert seen.weights == pytest.approx(0.1 * (seen.labels + 1))
+        is_known = seen.mask != 255
+        assert (seen.mask_weights[is_known] == 50 * seen.mask[is_known]).all()
