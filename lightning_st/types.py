@@ -256,6 +256,8 @@ class Task(Protocol):
             images: The images as they stand in a batch.
             flip: Join with the predictions on the mirrored images.
             scales: Join the predictions on the images at each of these sizes; 1 is their own.
+
+        A task whose boxes compete may take ``soft_nms`` besides, "gaussian" or "linear": see ``models.soft_nms``.
         """
 
     def restore(self, predictions: list[Any], scales: Tensor, sizes: Tensor) -> list[Any]:

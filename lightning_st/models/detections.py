@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from lightning_st.models.boxes import clip, decode, has_area
+from lightning_st.models.soft_nms import SoftNms, soft_nms
 from lightning_st.types import Prediction
 
 
@@ -16,6 +17,7 @@ def select_detections(
     nms_iou: float,
     pre_nms_count: int,
     max_detections: int,
+    soft: SoftNms | None = None,
 ) -> list[Prediction]:
     """Return the best detections of each image, best score first.
 
@@ -28,10 +30,8 @@ def select_detections(
         nms_iou: Of two boxes of one class with a larger IoU only the better stays.
         pre_nms_count: The best of each class and image that are compared with each other.
         max_detections: The most that are returned for one image.
+        soft: Lower the scores of boxes that overlap a better one, instead of dropping them: see ``SoftNms``.
     """
-    # Here, because it takes longer to import than all the rest of this room.
-    from torchvision.ops import batched_nms
-
     batch_size, _, class_count = probabilities.shape
     image, anchor, label = torch.nonzero(probabilities > score_threshold, as_tuple=True)
     score = probabilities[image, anchor, label]
@@ -40,17 +40,29 @@ def select_detections(
     box = clip(decode(deltas[image[best], anchor[best]], anchors[anchor[best]]), *canvas)
     valid = has_area(box)
     best, box = best[valid], box[valid]
+    if soft is None:
+        kept, new_score = _suppress(box, score[best], group[best], nms_iou)
+    else:
+        kept, new_score = soft_nms(box, score[best], group[best], soft, nms_iou, score_threshold, max_detections)
+    best, box = best[kept], box[kept]
+    top = best_of_groups(new_score, image[best], max_detections)
+    counts = torch.bincount(image[best][top], minlength=batch_size).tolist()
+    parts = [torch.split(values, counts) for values in (box[top], label[best][top], new_score[top])]
+    return [Prediction(boxes=b, labels=c, scores=s) for b, c, s in zip(*parts, strict=True)]
+
+
+def _suppress(boxes: Tensor, scores: Tensor, groups: Tensor, nms_iou: float) -> tuple[Tensor, Tensor]:
+    """Return which boxes no better one of their group overlaps too much, int64 [S], ascending, and their scores."""
+    # Here, because it takes longer to import than all the rest of this room.
+    from torchvision.ops import batched_nms
+
     # In float64: torchvision moves the groups apart by adding offsets of up to B * C canvases to the coordinates. Under
     # autocast it would go back to float32.
-    with torch.autocast(box.device.type, enabled=False):
-        kept = batched_nms(box.double(), score[best].double(), group[best], nms_iou)
+    with torch.autocast(boxes.device.type, enabled=False):
+        kept = batched_nms(boxes.double(), scores.double(), groups, nms_iou)
     # In the order of the candidates, so that equal scores stay in a fixed order.
     kept = kept.sort().values
-    best, box = best[kept], box[kept]
-    top = best_of_groups(score[best], image[best], max_detections)
-    counts = torch.bincount(image[best][top], minlength=batch_size).tolist()
-    parts = [torch.split(values, counts) for values in (box[top], label[best][top], score[best][top])]
-    return [Prediction(boxes=b, labels=c, scores=s) for b, c, s in zip(*parts, strict=True)]
+    return kept, scores[kept]
 
 
 def restore_detections(predictions: list[Prediction], scales: Tensor, sizes: Tensor) -> list[Prediction]:

@@ -18,6 +18,7 @@ from lightning_st.models.losses import BACKGROUND, IGNORED, focal_loss, huber_lo
 from lightning_st.models.matching import match_anchors
 from lightning_st.models.normalization import BatchNormMode
 from lightning_st.models.pyramid_model import PyramidModel
+from lightning_st.models.soft_nms import SoftNms
 from lightning_st.types import Batch, Metric, Prediction, TargetName
 
 
@@ -216,13 +217,16 @@ class RetinaNet(PyramidModel):
         return parts["class_loss"] + parts["box_loss"], {name: part.detach() for name, part in parts.items()}
 
     @torch.no_grad()
-    def predict(self, images: Tensor, flip: bool = False, scales: Sequence[float] = (1.0,)) -> list[Prediction]:
+    def predict(
+        self, images: Tensor, flip: bool = False, scales: Sequence[float] = (1.0,), soft_nms: SoftNms | None = None
+    ) -> list[Prediction]:
         """Return the detections of each image, best score first, in pixels of ``images``. Wants evaluation mode.
 
         Args:
             images: uint8 [B, 3, H, W].
             flip: Average class probabilities and box deltas with those of the mirrored images.
             scales: Join the candidates of the images at each of these sizes, before the best are selected.
+            soft_nms: Lower the scores of boxes that overlap a better one, instead of dropping them: see ``SoftNms``.
 
         Raises:
             ConfigError: If there is no scale, or one is not above 0.
@@ -241,6 +245,7 @@ class RetinaNet(PyramidModel):
             nms_iou=self.nms_iou,
             pre_nms_count=self.pre_nms_count,
             max_detections=self.max_detections,
+            soft=soft_nms,
         )
 
     def _candidates(self, view: View, flip: bool) -> tuple[Tensor, Tensor, Tensor]:

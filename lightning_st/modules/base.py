@@ -53,6 +53,7 @@ class TaskModule(LightningModule):
         weights_kind: Which weights a checkpoint holds, and which are evaluated: "ema" or "raw".
         flip_when_predicting: Average predictions with those on the mirrored images, for pseudo-labels.
         scales_when_predicting: Join predictions on the images at these sizes, likewise.
+        soft_nms_when_predicting: Of boxes that overlap a better one the scores fall, likewise; None and they are gone.
     """
 
     task: Task
@@ -123,6 +124,7 @@ class TaskModule(LightningModule):
         self.weights_kind = "raw"
         self.flip_when_predicting = False
         self.scales_when_predicting: Sequence[float] = (1.0,)
+        self.soft_nms_when_predicting: str | None = None
         self._spec = task_spec(task, self.task, len(image_classes))
         self._image_size: list[int] | None = None
         self._metric: Metric | None = None
@@ -225,7 +227,8 @@ class TaskModule(LightningModule):
 
     def predict_step(self, batch: EvalBatch, batch_idx: int) -> list[Any]:
         """Return a prediction for each image, in pixels of the original image; None where it is unreadable."""
-        predictions = self._predict(batch, self.flip_when_predicting, self.scales_when_predicting)
+        options = self.flip_when_predicting, self.scales_when_predicting, self.soft_nms_when_predicting
+        predictions = self._predict(batch, *options)
         return [None if row < 0 else found for row, found in zip(batch["rows"].tolist(), predictions, strict=True)]
 
     # Checkpoints
@@ -274,9 +277,11 @@ class TaskModule(LightningModule):
             [rows[i] for i in readable], [predictions[i] for i in readable], [targets[i] for i in readable]
         )
 
-    def _predict(self, batch: EvalBatch, flip: bool, scales: Sequence[float]) -> list[Any]:
-        # A task of the user's own need not know of scales.
-        more = {} if tuple(scales) == (1.0,) else {"scales": tuple(scales)}
+    def _predict(self, batch: EvalBatch, flip: bool, scales: Sequence[float], soft_nms: str | None = None) -> list[Any]:
+        # A task of the user's own need not know of scales, nor of soft NMS.
+        more: dict[str, Any] = {} if tuple(scales) == (1.0,) else {"scales": tuple(scales)}
+        if soft_nms is not None:
+            more["soft_nms"] = soft_nms
         predictions = self.task.predict(batch["images"], flip=flip, **more)
         return self.task.restore(predictions, batch["scales"], batch["sizes"])
 

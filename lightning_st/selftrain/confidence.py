@@ -118,7 +118,7 @@ class MatchedCounts:
     The threshold of a class is the score that as many of the teacher's boxes reach on the unlabelled images as people's
     labels would be there, at the rate of the labelled images; of masks, as many pixels. So a class that the teacher is
     shy of is not starved, and needs no val (Chen et al., Label Matching Semi-Supervised Object Detection, CVPR 2022,
-    section 3.2). Boxes from there down to ``ignore_from`` are ignored, as with ``CalibratedThresholds``.
+    arXiv 2206.06608). Boxes from there down to ``ignore_from`` are ignored, as with ``CalibratedThresholds``.
 
     It believes that both sets show the same things equally often. Where the unlabelled images are others, it keeps what
     is not there.

@@ -6,7 +6,7 @@ from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError, StageError
 from lightning_st.modules import TaskModule, load_weights, refuse_unread
 from lightning_st.stages.manifest import differences, read_manifest
-from lightning_st.stages.pseudo_label import make_rule, marks_of, refuse_without, rule_spec
+from lightning_st.stages.pseudo_label import make_rule, marks_of, predict_as, refuse_without, rule_spec
 from lightning_st.stages.recipe import Recipe, TrainSettings
 from lightning_st.stages.train import Training, student_start
 
@@ -32,8 +32,10 @@ def refuse_early(recipe: Recipe, data: SelfTrainingDataModule) -> None:
     settings = TrainSettings.read(recipe.student, "student")
     nowhere = Path()  # where stages, and the teacher's weights, are going to be
     start = student_start(settings, nowhere, same_model=settings.model is None)
-    _make_module(Training(recipe, nowhere, "teacher", TrainSettings.read(recipe.teacher, "teacher")), data)
+    teacher = _make_module(Training(recipe, nowhere, "teacher", TrainSettings.read(recipe.teacher, "teacher")), data)
     student = _make_module(Training(recipe, nowhere, "student", settings), data)
+    for module in (teacher, student) if recipe.rounds > 1 else (teacher,):
+        predict_as(recipe.labelling(), module)
     refuse_unread(student.task, marks_of(recipe.labelling(), data.target))
     if start is not None and start != nowhere:
         load_weights(student, start)

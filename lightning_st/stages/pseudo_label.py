@@ -7,6 +7,7 @@ the teacher labels that too: what its labels are worth there is what a calibrate
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
 from lightning_st.index import AnnotationIndex
-from lightning_st.modules import TeacherModule, checkpoint_fingerprint, load_weights, read_checkpoint
+from lightning_st.modules import TaskModule, TeacherModule, checkpoint_fingerprint, load_weights, read_checkpoint
 from lightning_st.selftrain import (
     NEEDED,
     ConfidenceRule,
@@ -88,7 +89,7 @@ def label_images(
 
     module = TeacherModule(build_factory(model), _classes(data, checkpoint), data.image_classes)
     load_weights(module, checkpoint)
-    module.flip_when_predicting, module.scales_when_predicting = settings.flip, tuple(settings.scales)
+    predict_as(settings, module)
     trainer = inference_trainer(recipe.trainer, folder)
     if action is not Action.SKIP:
         if trainer.is_global_zero:
@@ -126,6 +127,19 @@ def _classes(data: SelfTrainingDataModule, checkpoint: Path) -> Sequence[str]:
         return data.classes
     classes: Sequence[str] = read_checkpoint(checkpoint)["lightning_st"]["classes"]
     return classes
+
+
+def predict_as(settings: PseudoLabelSettings, module: TaskModule) -> None:
+    """Let a module predict as ``settings`` ask.
+
+    Raises:
+        ConfigError: If its task cannot.
+    """
+    if settings.soft_nms is not None and "soft_nms" not in signature(module.task.predict).parameters:
+        advice = f"{type(module.task).__name__} has no choice of that kind."
+        raise ConfigError.expected("pseudo_label.soft_nms", "left out", settings.soft_nms, advice)
+    module.flip_when_predicting, module.scales_when_predicting = settings.flip, tuple(settings.scales)
+    module.soft_nms_when_predicting = settings.soft_nms
 
 
 def make_rule(settings: PseudoLabelSettings) -> ConfidenceRule:
@@ -240,7 +254,7 @@ def _inputs(recipe: Recipe, checkpoint: Path, data: SelfTrainingDataModule, mode
         "model": model,
         "data": {"image_size": recipe.data.get("image_size")},
         "trainer": {"precision": recipe.trainer.get("precision")},
-        "pseudo_label": {"flip": recipe.labelling().flip, "scales": recipe.labelling().scales},
+        "pseudo_label": recipe.labelling().prediction,
         "fingerprints": {split: fingerprints.get(split) for split in ("unlabeled", "val")},
     }
 

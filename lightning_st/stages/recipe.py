@@ -43,6 +43,8 @@ class PseudoLabelSettings:
             scores that are kept, is no negative in the images that it labelled; 0 for no such class.
         flip: Average the teacher's predictions with those on the mirrored images.
         scales: Join the teacher's predictions on the images at these sizes; 1 is that of the batches.
+        soft_nms: Of boxes that overlap a better one of their class the scores fall, by "gaussian" or "linear", instead
+            of all being dropped: for objects that stand close together. It wants higher thresholds than without.
         shard_size: Images in one shard; a run that is cut goes on after the last finished shard.
     """
 
@@ -54,6 +56,7 @@ class PseudoLabelSettings:
     min_recall: float = 0.0
     flip: bool = False
     scales: list[float] = field(default_factory=lambda: [1.0])
+    soft_nms: Literal["gaussian", "linear"] | None = None
     shard_size: int = 1024
 
     def __post_init__(self) -> None:
@@ -68,9 +71,17 @@ class PseudoLabelSettings:
             raise ConfigError.expected("pseudo_label.min_recall", "from 0 to 1", self.min_recall)
         if not self.scales or min(self.scales) <= 0:
             raise ConfigError.expected("pseudo_label.scales", "one or several, each above 0", self.scales)
+        if self.soft_nms not in (None, "gaussian", "linear"):
+            raise ConfigError.unknown_choice("pseudo_label.soft_nms", str(self.soft_nms), ("gaussian", "linear"))
         if self.shard_size < 1:
             raise ConfigError.expected("pseudo_label.shard_size", "at least 1", self.shard_size)
         self._refuse_rule()
+
+    @property
+    def prediction(self) -> dict[str, Any]:
+        """How images are predicted: all that the teacher's boxes follow from besides the teacher and the images."""
+        soft = {} if self.soft_nms is None else {"soft_nms": self.soft_nms}
+        return {"flip": self.flip, "scales": self.scales, **soft}
 
     def _refuse_rule(self) -> None:
         """Refuse a rule that is not there, and options that are not its."""

@@ -11,7 +11,7 @@ from lightning_st.modules import TeacherModule, checkpoint_fingerprint, load_wei
 from lightning_st.selftrain import LABELS_FILE, job_fingerprint
 from lightning_st.stages.building import build_factory
 from lightning_st.stages.manifest import plain
-from lightning_st.stages.pseudo_label import label_split
+from lightning_st.stages.pseudo_label import label_split, predict_as
 from lightning_st.stages.recipe import Recipe
 from lightning_st.stages.train import make_data
 
@@ -39,13 +39,13 @@ def predict_val(
     settings = recipe.labelling()
     module = TeacherModule(build_factory(model), data.classes)
     load_weights(module, checkpoint)
-    module.flip_when_predicting, module.scales_when_predicting = settings.flip, tuple(settings.scales)
+    predict_as(settings, module)
     inputs = {
         "checkpoint": checkpoint_fingerprint(checkpoint),
         "model": model,
         "image_size": recipe.data.get("image_size"),
         "images": data.fingerprints()["val"],
-        "pseudo_label": {"flip": settings.flip, "scales": settings.scales},
+        "pseudo_label": settings.prediction,
     }
     label_split(recipe, module, data, "val", folder, job_fingerprint(**plain(inputs)))
     return AnnotationIndex.open(folder / LABELS_FILE)

@@ -13,7 +13,7 @@ from lightning_st.errors import ConfigError, StageError
 from lightning_st.models import RetinaNet
 from lightning_st.modules import checkpoint_fingerprint
 from lightning_st.selftrain import KnownNegatives, MatchedCounts, PseudoLabels, ScoreWeights
-from lightning_st.stages import PseudoLabelSettings, self_train
+from lightning_st.stages import PseudoLabelSettings, pseudo_label, self_train
 from lightning_st.stages.pseudo_label import make_rule
 from lightning_st.types import ScoreThresholds
 
@@ -135,6 +135,7 @@ def test_a_task_that_would_take_all_labels_for_sure_is_refused(run, tmp_path, op
         ),
         ({"rule": "matched", "rule_options": {"ratio": 0}, "score_threshold": None}, "Expected ratio to be above 0"),
         ({"rule": {"class_path": "x.Y"}, "rule_options": {"a": 1}}, r"rule_options to be left out.*init_args"),
+        ({"soft_nms": "gausian"}, r"Unknown pseudo_label\.soft_nms 'gausian'\. Did you mean 'gaussian'"),
         ({"rule": "matched", "precision": 0.5}, r"pseudo_label\.rule to be calibrated, got 'matched'"),
     ],
 )
@@ -144,3 +145,21 @@ def test_what_cannot_be_meant_is_refused(tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
         self_train(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "round_0").exists()
+
+
+def test_soft_nms_makes_other_labels_and_says_so(run, tmp_path):
+    recipe, folder = run
+    recipe["pseudo_label"]["soft_nms"] = "gaussian"
+    with pytest.raises(StageError, match=r"pseudo_label\.soft_nms was not set, is now \"gaussian\""):
+        self_train(recipe, folder)
+    checkpoint = folder / "round_0/teacher/checkpoints/best.ckpt"
+    soft = pseudo_label(recipe, checkpoint, tmp_path / "store").index
+    assert soft.fingerprint != PseudoLabels.open(folder / "round_0/pseudo_labels").index.fingerprint
+
+
+def test_a_model_without_soft_nms_refuses_it(tmp_path):
+    recipe = tiny_mask_recipe(tmp_path / "data", labeled=2, unlabeled=2)
+    recipe["pseudo_label"]["soft_nms"] = "linear"
+    with pytest.raises(ConfigError, match=r"pseudo_label\.soft_nms to be left out, got 'linear'\. SemanticSegmenter"):
+        self_train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
