@@ -54,6 +54,12 @@ def recipe_parser(command: str, about: str) -> ArgumentParser:
     add_run_arguments(parser)
     parser.add_argument("--rounds", type=int, default=1, help="times that labels are made and a student is trained")
     parser.add_argument(
+        "--patience",
+        type=int | None,
+        default=None,
+        help="stop after so many rounds in a row that did not help on val, and take the best; null: run all",
+    )
+    parser.add_argument(
         "--control",
         type=bool | Literal["epochs", "compute"],
         default=False,

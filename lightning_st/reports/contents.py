@@ -162,7 +162,7 @@ def _missing_stages(run: Run) -> Iterator[str]:
         if round_.student is None:
             yield f"Round {round_.number} has no student yet."
     wanted = run.config.get("rounds", 1)
-    if len(run.rounds) < wanted:
+    if len(run.rounds) < wanted and not run.patience.get("stopped"):
         yield f"{len(run.rounds)} of {wanted} rounds have begun."
     if run.config.get("control") and run.control is None:
         yield "There is no control arm yet."

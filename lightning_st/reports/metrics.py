@@ -14,8 +14,9 @@ def run_metrics(run: Run) -> dict[str, Any]:
     Returns:
         ``metric``: the primary metric's name. ``rounds``: for each its ``round`` number, the scores of ``teacher`` and
         ``student`` by split (0-1), ``gain`` (student minus its teacher, by split), ``pseudo_labels`` (counts).
-        ``control``, where there is one: its scores by split, ``max_steps`` and ``gain_of_student``: the last student's
-        scores minus its own. ``seconds``: by stage, and ``total``.
+        ``control``, where there is one: its scores by split, ``max_steps`` and ``gain_of_student``: the scores of the
+        student that stands for the run minus its own. ``patience``, where a recipe asked for it: ``best_round`` and
+        ``stopped``, null where no round helped and where all were run. ``seconds``: by stage, and ``total``.
     """
     metrics: dict[str, Any] = {"metric": run.primary, "rounds": [_round(r, run.primary) for r in run.rounds]}
     if run.control is not None:
@@ -24,6 +25,8 @@ def run_metrics(run: Run) -> dict[str, Any]:
             "max_steps": run.control.manifest.get("max_steps"),
             "gain_of_student": gains(run.student, run.control, run.primary),
         }
+    if run.patience:
+        metrics["patience"] = run.patience
     seconds = {
         stage.name: stage.manifest["seconds"] for stage in run.stages if stage.manifest.get("seconds") is not None
     }

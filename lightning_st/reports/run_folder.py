@@ -199,19 +199,31 @@ class Run:
         return self.rounds[0].teacher
 
     @property
-    def last_round(self) -> Round:
-        """The last round whose student has scores; the first where none has."""
+    def judged_round(self) -> Round:
+        """The round whose student stands for the run: with patience that of the best on val, where one helped.
+
+        Else the last round whose student has scores; the first where none has.
+        """
+        best: int | None = self.patience.get("best_round")
+        if best is not None:
+            return self.rounds[best]
         return next((r for r in reversed(self.rounds) if r.student and r.student.scores), self.rounds[0])
 
     @property
+    def patience(self) -> dict[str, Any]:
+        """What patience found: "best_round", None where none helped, and "stopped", a sentence or None; or empty."""
+        found: dict[str, Any] = self.manifest.get("patience", {})
+        return found
+
+    @property
     def student(self) -> Training | None:
-        """The student of the last round that has one with scores."""
-        return self.last_round.student
+        """The student of the round that stands for the run."""
+        return self.judged_round.student
 
     @property
     def labels(self) -> Labelling | None:
         """The pseudo-labels that this student learnt from; None before they are complete."""
-        labels = self.last_round.labels
+        labels = self.judged_round.labels
         return labels if labels is not None and labels.statistics else None
 
     @property

@@ -43,7 +43,7 @@ class Verdict:
 
 
 def judge(run: Run) -> Verdict:
-    """Judge the last student against the first teacher, and against the control arm where there is one."""
+    """Judge the run's student against the first teacher, and against the control arm where there is one."""
     key = run.primary
     for split in SPLITS:
         over_teacher = gain(run.student, run.teacher, split, key)
@@ -64,7 +64,7 @@ def _judgement(over_teacher: float, over_control: float | None) -> Judgement:
 
 def _sentence(run: Run, split: str, judgement: Judgement, over_teacher: float, over_control: float | None) -> str:
     assert run.student is not None, "a gain was computed from it"
-    number = run.last_round.number
+    number = run.judged_round.number
     who = "The student" if number == 0 else f"The student of round {number}"
     teacher = "its teacher" if number == 0 else "the first teacher"
     reached = f"{score_text(run.student.score(split, run.primary))} {run.primary} on {split}"
@@ -79,7 +79,8 @@ def _sentence(run: Run, split: str, judgement: Judgement, over_teacher: float, o
 
 
 def _caveats(run: Run, split: str, over_teacher: float, over_control: float | None) -> list[str]:
-    caveats = [f"One seed: differences below about {NOISE:g} are not facts."]
+    stopped = run.patience.get("stopped")
+    caveats = [*([stopped] if stopped else []), f"One seed: differences below about {NOISE:g} are not facts."]
     if split == "val":
         caveats.append("There are no scores on test, and val also chose the checkpoints, so it flatters every model.")
     if over_control is None and over_teacher > 0:

@@ -26,7 +26,7 @@ FACTORS: dict[str, str] = {
 }
 """Factors that go by a short name, to the key of the recipe that they set. Others go by their key."""
 
-_SECTIONS = ("data", "model", "teacher", "student", "pseudo_label", "trainer", "rounds")
+_SECTIONS = ("data", "model", "teacher", "student", "pseudo_label", "trainer", "rounds", "patience")
 
 
 @dataclass

@@ -161,7 +161,7 @@ def _shared_stages(arm: Arm, data: SelfTrainingDataModule) -> dict[str, str]:
     settings = TrainSettings.read(recipe.teacher, "teacher")
     teacher = _digest(Training(recipe, nowhere, "teacher", settings).inputs(data))
     stages = {"round_0/teacher": f"teacher_{teacher}"}
-    if recipe.control:
+    if recipe.control and recipe.patience is None:  # else how long it trains shows when the rounds are done
         control = control_training(recipe, nowhere, nowhere, parents={"init": teacher})
         stages["control"] = f"control_{_digest(control.inputs(data))}"
     return stages

@@ -28,6 +28,9 @@ def refuse_early(recipe: Recipe, data: SelfTrainingDataModule) -> None:
             raise ConfigError(f"self_train needs data.{split}.images: a folder or tar of images.")
     if data.target not in ("boxes", "masks"):
         raise ConfigError.expected("model", "one of boxes or masks", recipe.model["class_path"], _OTHER_TASKS)
+    if recipe.patience is not None and not data.has("val"):
+        advice = "It goes by what a round brought on val: give data.val.images and their labels."
+        raise ConfigError.expected("patience", "left out", recipe.patience, advice)
     refuse_without(data, make_rule(recipe.labelling()))
     settings = TrainSettings.read(recipe.student, "student")
     nowhere = Path()  # where stages, and the teacher's weights, are going to be

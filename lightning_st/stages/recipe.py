@@ -166,6 +166,8 @@ class Recipe:
         trainer: Arguments of Lightning's ``Trainer``, the same for every stage.
         seed: Of every random draw of the run.
         rounds: Times that labels are made and a student is trained.
+        patience: Stop before ``rounds`` are done, after so many in a row whose student did not raise the score on val
+            above all before; and take the best round's student for the run's. None for all rounds, and the last one's.
         control: Also train a teacher longer, for comparison: "epochs" (or True) for as many steps, so labelled images,
             as teacher and students take together; "compute" for as many images, pseudo-labelled ones included.
     """
@@ -178,12 +180,18 @@ class Recipe:
     trainer: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     rounds: int = 1
+    patience: int | None = None
     control: bool | Literal["epochs", "compute"] = False
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before anything is read."""
         if self.rounds < 1:
             raise ConfigError.expected("rounds", "at least 1", self.rounds)
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError.expected("patience", "at least 1", self.patience)
+        if self.patience is not None and self.rounds == 1:
+            advice = "patience says after how many of them in vain to stop."
+            raise ConfigError.expected("rounds", "above 1, the most that may be run", self.rounds, advice)
         if self.control not in (False, True, "epochs", "compute"):
             raise ConfigError.expected("control", "true, false, epochs or compute", self.control)
         refuse_seed(self.seed)

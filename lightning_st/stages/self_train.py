@@ -10,9 +10,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import StageError
 from lightning_st.modules import checkpoint_fingerprint
+from lightning_st.stages.announce import announce
 from lightning_st.stages.first_look import look_at_data
 from lightning_st.stages.locks import held, lock_files
 from lightning_st.stages.manifest import SCHEMA, decide, library_versions, read_manifest, write_json
+from lightning_st.stages.patience import RoundsSoFar, val_score
 from lightning_st.stages.preflight import refuse_early, refuse_other_rule
 from lightning_st.stages.pseudo_label import label_images
 from lightning_st.stages.recipe import Recipe, TrainSettings
@@ -30,7 +32,7 @@ def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: 
         restart: Make a stage anew whose inputs have changed, and those after it, instead of refusing.
 
     Returns:
-        The checkpoint of the last student.
+        The checkpoint of the last student; with patience that of the best round on val, where one helped.
 
     Raises:
         StageError: If a stage in ``output`` was made from other inputs, a teacher found nothing to learn from, or
@@ -59,27 +61,35 @@ def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: 
     with held(lock_files(run)):
         _write_run(run, recipe, data, "running")
         look_at_data(run, data)
-        newest = _run_stages(recipe, run, data, restart)
-        _write_run(run, recipe, data, "complete")
-    return newest
+        chosen, rounds = _run_stages(recipe, run, data, restart)
+        _write_run(run, recipe, data, "complete", rounds)
+    return chosen
 
 
-def _run_stages(recipe: Recipe, run: Path, data: SelfTrainingDataModule, restart: bool) -> Path:
-    """Train, label and train again, and return the checkpoint of the last student."""
+def _run_stages(
+    recipe: Recipe, run: Path, data: SelfTrainingDataModule, restart: bool
+) -> tuple[Path, RoundsSoFar | None]:
+    """Train, label and train again; return the checkpoint that stands for the run, and with patience the rounds."""
     teacher_settings = TrainSettings.read(recipe.teacher, "teacher")
-    student_settings = TrainSettings.read(recipe.student, "student")
     teacher = run_training(Training(recipe, run / "round_0" / "teacher", "teacher", teacher_settings), restart)
-    control = None
-    if recipe.control:
-        control = control_training(recipe, run / "control", teacher)
-    newest = teacher
+    rounds = None if recipe.patience is None else RoundsSoFar(recipe.patience, *val_score(run / "round_0" / "teacher"))
+    students: list[Path] = []
     for number in range(recipe.rounds):
-        if control is not None and number == 1:
-            decide(control.folder, control.inputs(data), restart)  # further rounds make it longer: refuse before them
-        newest = _round(recipe, run / f"round_{number}", newest, number, student_settings, restart)
-    if control is not None:
-        run_training(control, restart)
-    return newest
+        if number == 1 and recipe.control and rounds is None:
+            # Further rounds make it longer: refuse before them.
+            control = control_training(recipe, run / "control", teacher)
+            decide(control.folder, control.inputs(data), restart)
+        students.append(_round(recipe, run / f"round_{number}", [teacher, *students][-1], number, restart))
+        if rounds is not None:
+            rounds.add(val_score(run / f"round_{number}" / "student")[1])
+            if (sentence := rounds.stopped(recipe.rounds)) is not None:
+                announce(f"{run}: {sentence}")
+                break
+    if recipe.control:
+        done = replace(recipe, rounds=len(students), patience=None)
+        run_training(control_training(done, run / "control", teacher), restart)
+    best = None if rounds is None else rounds.best_round
+    return students[-1 if best is None else best], rounds
 
 
 def control_training(recipe: Recipe, folder: Path, teacher: Path, parents: Mapping[str, Any] | None = None) -> Training:
@@ -105,8 +115,9 @@ def control_training(recipe: Recipe, folder: Path, teacher: Path, parents: Mappi
     return Training(recipe, folder, "control", settings, parents=parents, init_checkpoint=start)
 
 
-def _round(recipe: Recipe, folder: Path, teacher: Path, number: int, settings: TrainSettings, restart: bool) -> Path:
+def _round(recipe: Recipe, folder: Path, teacher: Path, number: int, restart: bool) -> Path:
     """Label with ``teacher``, train a student, and return its checkpoint."""
+    settings = TrainSettings.read(recipe.student, "student")
     store = folder / "pseudo_labels"
     if not restart:
         refuse_other_rule(recipe, folder)
@@ -148,7 +159,9 @@ def _refuse_empty_labels(manifest: Mapping[str, Any], store: Path) -> None:
 
 
 @rank_zero_only
-def _write_run(run: Path, recipe: Recipe, data: SelfTrainingDataModule, state: str) -> None:
+def _write_run(
+    run: Path, recipe: Recipe, data: SelfTrainingDataModule, state: str, rounds: RoundsSoFar | None = None
+) -> None:
     """Write the run's own manifest: what the report says about the whole."""
     folders = sorted(
         path.parent for pattern in ("control", "round_*/*") for path in run.glob(f"{pattern}/manifest.json")
@@ -165,4 +178,6 @@ def _write_run(run: Path, recipe: Recipe, data: SelfTrainingDataModule, state: s
         "data": data.statistics(),
         "stages": stages,
     }
+    if rounds is not None:
+        record["patience"] = {"best_round": rounds.best_round, "stopped": rounds.stopped(recipe.rounds)}
     write_json(run / "manifest.json", record)
