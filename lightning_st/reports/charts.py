@@ -94,6 +94,7 @@ def line_chart(
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
     marks: Iterable[float] = (),
+    diagonal: bool = False,
 ) -> Markup:
     """Draw lines.
 
@@ -104,12 +105,16 @@ def line_chart(
         x_range: Ends of the x axis; None for 0 to the highest x.
         y_range: Ends of the y axis; None for 0 to the highest y.
         marks: Where upright dashed lines stand, in values of x.
+        diagonal: Draw a dashed line where y is x, from 0 to 1.
     """
     points = [point for line in series for point in line.points]
     x_axis = Axis(*(x_range or (0.0, max(x for x, _ in points) or 1.0)), _LEFT, _RIGHT)
     y_axis = Axis(*(y_range or (0.0, max(y for _, y in points) * 1.05 or 1.0)), _BOTTOM, _TOP)
     parts = _frame(x_axis, _plain_ticks(y_axis), labels)
     parts += [_mark(x_axis.place(x)) for x in marks]
+    if diagonal:
+        ends = [axis.place(value) for axis in (x_axis, y_axis) for value in (0, 1)]
+        parts.append(Markup('<line class="mark" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>').format(*ends))
     for line in series:
         shown = thin(line.points)
         places = [(x_axis.place(x), y_axis.place(y)) for x, y in shown]

@@ -39,15 +39,19 @@ def label_charts(run: Run, labels: Labelling) -> list[Chart]:
 
 
 def reliability_charts(labels: Labelling) -> list[Chart]:
-    """Return what the teacher's labels on val were worth, a chart a class; empty where it was not measured."""
+    """Return what the teacher's labels on val were worth; empty where it was not measured.
+
+    First how sure it was against how often it was right, then precision and recall, a chart a class.
+    """
     if labels.thresholds is None:
         return []
     charts = [
-        _reliability_chart(name, labels.calibration[name], float(keep), labels.things)
+        _precision_recall_chart(name, labels.calibration[name], float(keep), labels.things)
         for name, keep in zip(labels.classes, labels.thresholds.keep, strict=True)
         if name in labels.calibration
     ]
-    return [chart for chart in charts if chart is not None][:_MOST_CLASSES]
+    first = [_reliability_diagram(labels)] if any(labels.reliability.get("all", {}).get("counts", [])) else []
+    return [*first, *[chart for chart in charts if chart is not None][:_MOST_CLASSES]]
 
 
 def _curves(run: Run, column: str) -> list[Series]:
@@ -103,7 +107,21 @@ def _percent(counts: Sequence[int]) -> list[float]:
     return [100 * count / sum(counts) for count in counts]
 
 
-def _reliability_chart(
+def _reliability_diagram(labels: Labelling) -> Chart:
+    measured, things = labels.reliability["all"], labels.things
+    bins = list(zip(measured["mean_scores"], measured["shares_right"], measured["counts"], strict=True))
+    line = Series("share right", "student", [(score, share) for score, share, count in bins if count])
+    alt = f"Share of the {things} on val that is right over their mean score, for each tenth of the scores."
+    axes = (f"mean score of the {things}", "share that is right")
+    svg = line_chart([line], axes, alt, (0.0, 1.0), (0.0, 1.0), diagonal=True)
+    note = (
+        "A point for each tenth of the scores. Dashed: as sure as right; below it the teacher claims too much. On "
+        f"average score and share are {measured['error']:.2f} apart (expected calibration error)."
+    )
+    return Chart("Score and truth, all classes", svg, _legend([line]), note)
+
+
+def _precision_recall_chart(
     name: str, measured: Mapping[str, Sequence[float | None]], keep: float, things: str
 ) -> Chart | None:
     lines = []

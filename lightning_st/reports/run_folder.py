@@ -130,6 +130,18 @@ class Labelling:
         calibration: dict[str, dict[str, list[float | None]]] = self.manifest.get("calibration", {})
         return calibration
 
+    @property
+    def reliability(self) -> dict[str, Any]:
+        """What the labels on val of each tenth of the scores were worth, "all" and "by_class"; empty without."""
+        reliability: dict[str, Any] = self.manifest.get("reliability", {})
+        return reliability
+
+    def calibration_error(self, name: str) -> float | None:
+        """Return by how much the scores of class ``name`` on val miss the share that is right, on average, 0-1."""
+        measured: dict[str, Any] = self.reliability.get("by_class", {}).get(name, {})
+        error: float | None = measured.get("error")
+        return error
+
     def worth(self, name: str, what: str) -> float | None:
         """Return the "precision" or "recall" on val of the boxes, or pixels, of class ``name`` that are kept.
 

@@ -140,12 +140,13 @@ def label_classes_table(run: Run, labels: Labelling) -> Table:
             _threshold(ignore[label]) if ignore[label] != keep[label] else MISSING,
             score_text(labels.worth(name, "precision")),
             score_text(labels.worth(name, "recall")),
+            score_text(labels.calibration_error(name)),
         ]
         for label, name in enumerate(labels.classes)
     ]
     what = ("human pixels", "pseudo-pixels") if labels.holds_masks else ("human labels", "pseudo-labels")
     header = ["class", what[0], "share", what[1], "share", "kept from score", "ignored from score"]
-    header += ["precision on val", "recall on val"]
+    header += ["precision on val", "recall on val", "calibration error on val"]
     return Table("By class", header, rows)
 
 

@@ -13,6 +13,7 @@ from lightning_st.selftrain.matching import (
     precision_recall_by_threshold,
 )
 from lightning_st.selftrain.pixel_matching import match_pixels
+from lightning_st.selftrain.score_bins import ScoreBins, bin_scores
 from lightning_st.selftrain.store import PseudoLabels
 from lightning_st.selftrain.writer import LABELS_FILE, ImageLabels, MaskLabels, PseudoLabelWriter, job_fingerprint
 
@@ -32,8 +33,10 @@ __all__ = [
     "PseudoLabelWriter",
     "PseudoLabels",
     "Reliability",
+    "ScoreBins",
     "ScoreCounts",
     "ScoreWeights",
+    "bin_scores",
     "box_disagreement",
     "count_scores",
     "job_fingerprint",

@@ -30,7 +30,9 @@ from lightning_st.selftrain import (
     Matched,
     PseudoLabels,
     PseudoLabelWriter,
+    ScoreBins,
     ScoreWeights,
+    bin_scores,
     count_scores,
     job_fingerprint,
     match_detections,
@@ -277,6 +279,8 @@ def _facts(folder: Path, rule: ConfidenceRule, data: SelfTrainingDataModule, cla
     }
     if matched is not None:
         facts["calibration"] = _calibration(matched, thresholds, classes)
+        by_class = {name: _reliability(bin_scores(matched, label)) for label, name in enumerate(classes)}
+        facts["reliability"] = {"all": _reliability(bin_scores(matched)), "by_class": by_class}
     return facts
 
 
@@ -302,6 +306,11 @@ def _calibration(matched: Matched, thresholds: ScoreThresholds, classes: Sequenc
         }
         for label, name in enumerate(classes)
     }
+
+
+def _reliability(bins: ScoreBins) -> dict[str, Any]:
+    """Return a reliability diagram as plain values."""
+    return {name: value.tolist() for name, value in vars(bins).items()} | {"error": bins.error}
 
 
 def rule_spec(rule: ConfidenceRule) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def test_a_whole_run_has_every_section(whole_run):
     headings = ["Scores", "Learning curves", "Pseudo-labels", "What the teacher believed", "How it was made"]
     assert [heading for heading in headings if heading not in page.text] == []
     assert "What is missing" not in page.text
-    assert page.tags.count("svg") == 6  # two curves, two histograms, two classes' reliability
+    assert page.tags.count("svg") == 7  # two curves, two histograms, score and truth, two classes' precision and recall
     assert page.tags.count("img") == text.count("![") == 24
     assert all(page.alts)
     assert "resnet10t" in page.text
