@@ -173,7 +173,7 @@ def _parse(words: Sequence[str]) -> dict[str, Any]:
     help_model = "its class says whether boxes or masks are learnt"
     parser.add_argument("--model", type=dict[str, Any] | str | None, default=None, help=help_model)
     for name in OTHER_SECTIONS:
-        parser.add_argument(f"--{name}", type=dict[str, Any], default={}, help="not read")
+        parser.add_argument(f"--{name}", type=dict[str, Any] | None, default={}, help="not read")
     for name in _IGNORED_KEYS:
         help_key = "a JSON file to write the findings to" if name == "output" else "not read"
         parser.add_argument(f"--{name}", type=Any, help=help_key)

@@ -12,7 +12,7 @@ from lightning_st.errors import ConfigError
 _GROUPS = ("data", "teacher", "student", "training", "pseudo_label", "trainer")
 """Keys that hold further keys, always."""
 
-_OF_RECIPES = ("teacher", "student", "training", "pseudo_label", "rounds", "control", "output", "restart")
+_OF_RECIPES = ("teacher", "student", "training", "pseudo_label", "pretrain", "rounds", "control", "output", "restart")
 _MODULES = ("TeacherModule", "StudentModule")
 
 

@@ -76,7 +76,7 @@ def _parse(words: Sequence[str]) -> Mapping[str, Any]:
     parser.add_subclass_arguments(torch.nn.Module, "model", skip={"classes"}, required=True, instantiate=False)
     parser.add_argument("--data", type=dict[str, Any], default={}, help="image_size is read")
     for name in OTHER_SECTIONS:
-        parser.add_argument(f"--{name}", type=dict[str, Any], default={}, help="not read")
+        parser.add_argument(f"--{name}", type=dict[str, Any] | None, default={}, help="not read")
     for name in _IGNORED_KEYS:
         parser.add_argument(f"--{name}", type=Any, help="not read")
     plain = parse(parser, words, inspect_vocabulary, is_recipe=None)

@@ -1,6 +1,6 @@
 """From the words of a command to plain data, or to one sentence of what is wrong with them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -10,8 +10,30 @@ from lightning_st.cli.config_files import check_config_files
 from lightning_st.cli.hints import Vocabulary, explain
 from lightning_st.errors import ConfigError
 
-OTHER_SECTIONS = ("trainer", "teacher", "student", "pseudo_label", "training", "experiment")
+OTHER_SECTIONS = ("trainer", "teacher", "student", "pseudo_label", "pretrain", "training", "experiment")
 """Sections of the recipes besides data and model: what a command accepts that reads these alone."""
+
+RUN_KEYS = ("config", "output", "restart", "checkpoint", "seed_everything")
+"""Keys that are no sections of a recipe."""
+
+
+def add_run_arguments(parser: ArgumentParser) -> None:
+    """Add what every command has that leaves a folder behind."""
+    parser.add_argument("--config", action="config", help="a recipe in YAML; several are merged in order")
+    parser.add_argument("--output", type=str, required=True, help="the folder to leave everything in")
+    parser.add_argument("--restart", type=bool, default=False, nargs="?", const=True, help="make changed stages anew")
+    parser.add_argument("--seed_everything", type=int, default=0, help="the seed of every random draw")
+
+
+def add_train_settings(parser: ArgumentParser, name: str) -> None:
+    """Add how long a stage trains to the arguments of its module."""
+    parser.add_argument(f"--{name}.max_steps", type=int, default=1000, help="optimiser steps")
+    parser.add_argument(
+        f"--{name}.validate_every", type=int | None, default=None, help="steps between validations; null: a tenth"
+    )
+    parser.add_argument(
+        f"--{name}.ema_decay", type=float | None, default=None, help="decay of the weights' moving average; null: none"
+    )
 
 
 def parse(
@@ -32,8 +54,21 @@ def parse(
         ConfigError: One sentence with the key, and the nearest that exists.
     """
     check_config_files(words, is_recipe)
+    return _as_plain(parser, lambda: parser.parse_args(list(words)), vocabulary)
+
+
+def parse_fields(
+    parser: ArgumentParser, fields: Mapping[str, Any], vocabulary: Callable[[ArgumentParser], Vocabulary]
+) -> dict[str, Any]:
+    """Return plain data as the parser would have read them, what is missing filled in: see ``parse``."""
+    return _as_plain(parser, lambda: parser.parse_object(dict(fields)), vocabulary)
+
+
+def _as_plain(
+    parser: ArgumentParser, read: Callable[[], Any], vocabulary: Callable[[ArgumentParser], Vocabulary]
+) -> dict[str, Any]:
     try:
-        config = parser.parse_args(list(words))
+        config = read()
     except ArgumentError as error:
         raise ConfigError(explain(str(error.message), vocabulary(parser))) from error
     plain: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_unset=False))

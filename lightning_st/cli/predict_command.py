@@ -131,7 +131,7 @@ def _parser() -> ArgumentParser:
     parser.add_class_arguments(Trainer, "trainer", skip=set(owned_in("trainer")), instantiate=False)
     parser.add_argument("--data", type=dict[str, Any], default={}, help="image_size is read")
     for name in set(OTHER_SECTIONS) - {"trainer"}:
-        parser.add_argument(f"--{name}", type=dict[str, Any], default={}, help="not read")
+        parser.add_argument(f"--{name}", type=dict[str, Any] | None, default={}, help="not read")
     for name in _IGNORED_KEYS:
         parser.add_argument(f"--{name}", type=Any, help="not read")
     return parser

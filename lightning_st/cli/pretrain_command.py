@@ -9,14 +9,15 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
 from lightning_st.cli.console import prepare_console
-from lightning_st.cli.parsing import parse
-from lightning_st.cli.stage_commands import RUN_KEYS, add_run_arguments, add_train_settings
+from lightning_st.cli.parsing import RUN_KEYS, add_run_arguments, add_train_settings, parse, parse_fields
 from lightning_st.cli.vocabulary import pretrain_vocabulary
 from lightning_st.data import SelfTrainingDataModule
+from lightning_st.errors import ConfigError
 from lightning_st.modules import TeacherModule
-from lightning_st.stages import PretrainRecipe
+from lightning_st.stages import PretrainRecipe, Recipe
 from lightning_st.stages import pretrain as run_pretrain
 from lightning_st.stages.owned import owned_in
+from lightning_st.stages.pretrain_section import whole_section
 
 
 def pretrain(words: Sequence[str]) -> None:
@@ -55,3 +56,17 @@ def read_pretrain(config: dict[str, Any]) -> PretrainRecipe:
     """Return the recipe of a parsed config."""
     sections = {key: value for key, value in config.items() if key not in RUN_KEYS}
     return PretrainRecipe(**sections, seed=config["seed_everything"])
+
+
+def check_pretrain(recipe: Recipe) -> None:
+    """Refuse values in the section ``pretrain`` of a run's recipe that the command itself would refuse.
+
+    Raises:
+        ConfigError: One sentence with the key.
+    """
+    try:
+        section = whole_section(recipe)
+        if section is not None:
+            parse_fields(pretrain_parser(), {**section, "output": ""}, pretrain_vocabulary)
+    except ConfigError as error:
+        raise ConfigError(f"pretrain: {error}") from error

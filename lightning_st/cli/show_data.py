@@ -197,7 +197,7 @@ def _parser(what: str, about: str) -> ArgumentParser:
         "--model", type=dict[str, Any], default={}, help="its class says whether boxes or masks are read"
     )
     for name in OTHER_SECTIONS:
-        parser.add_argument(f"--{name}", type=dict[str, Any], default={}, help="not read")
+        parser.add_argument(f"--{name}", type=dict[str, Any] | None, default={}, help="not read")
     for name in _IGNORED_KEYS:
         parser.add_argument(f"--{name}", type=Any, help="not read")
     return parser

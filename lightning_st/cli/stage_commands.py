@@ -10,7 +10,8 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
 from lightning_st.cli.console import prepare_console
-from lightning_st.cli.parsing import parse
+from lightning_st.cli.parsing import RUN_KEYS, add_run_arguments, add_train_settings, parse
+from lightning_st.cli.pretrain_command import check_pretrain
 from lightning_st.cli.vocabulary import recipe_vocabulary
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.modules import StudentModule, TeacherModule
@@ -20,8 +21,13 @@ from lightning_st.stages import pseudo_label as run_pseudo_label
 from lightning_st.stages import self_train as run_self_train
 from lightning_st.stages.owned import owned_in
 
-RUN_KEYS = ("config", "output", "restart", "checkpoint", "seed_everything")
-"""Keys that are no sections of a recipe."""
+_PRETRAIN = {
+    "model": "a pre-training to begin with: ImageClassifier, SimCLR or JointDetector by class_path; the backbone is "
+    "that of model",
+    "data": "as in lightning_st pretrain; what is missing is the run's, such as data.unlabeled for SimCLR",
+    "training": "as in lightning_st pretrain: max_steps, lr ...",
+    "trainer": "what differs from trainer",
+}
 
 
 def self_train(words: Sequence[str]) -> None:
@@ -74,27 +80,10 @@ def recipe_parser(command: str, about: str) -> ArgumentParser:
     parser.add_argument("--student.init", type=str, default="random", help="random, teacher, or a checkpoint file")
     parser.add_subclass_arguments(torch.nn.Module, "student.model", skip=skip, required=False, instantiate=False)
     parser.add_class_arguments(PseudoLabelSettings, "pseudo_label", instantiate=False)
+    for name, about_part in _PRETRAIN.items():
+        parser.add_argument(f"--pretrain.{name}", type=dict[str, Any], default={}, help=about_part)
     parser.add_class_arguments(Trainer, "trainer", skip=set(owned_in("trainer")), instantiate=False)
     return parser
-
-
-def add_run_arguments(parser: ArgumentParser) -> None:
-    """Add what every command has that leaves a folder behind."""
-    parser.add_argument("--config", action="config", help="a recipe in YAML; several are merged in order")
-    parser.add_argument("--output", type=str, required=True, help="the folder to leave everything in")
-    parser.add_argument("--restart", type=bool, default=False, nargs="?", const=True, help="make changed stages anew")
-    parser.add_argument("--seed_everything", type=int, default=0, help="the seed of every random draw")
-
-
-def add_train_settings(parser: ArgumentParser, name: str) -> None:
-    """Add how long a stage trains to the arguments of its module."""
-    parser.add_argument(f"--{name}.max_steps", type=int, default=1000, help="optimiser steps")
-    parser.add_argument(
-        f"--{name}.validate_every", type=int | None, default=None, help="steps between validations; null: a tenth"
-    )
-    parser.add_argument(
-        f"--{name}.ema_decay", type=float | None, default=None, help="decay of the weights' moving average; null: none"
-    )
 
 
 def parse_recipe(parser: ArgumentParser, words: Sequence[str]) -> dict[str, Any]:
@@ -105,4 +94,6 @@ def parse_recipe(parser: ArgumentParser, words: Sequence[str]) -> dict[str, Any]
 def read_recipe(config: dict[str, Any]) -> Recipe:
     """Return the recipe of a parsed config."""
     sections = {key: value for key, value in config.items() if key not in RUN_KEYS}
-    return Recipe(**sections, seed=config["seed_everything"])
+    recipe = Recipe(**sections, seed=config["seed_everything"])
+    check_pretrain(recipe)
+    return recipe

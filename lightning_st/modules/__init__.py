@@ -6,7 +6,7 @@ from lightning_st.modules.ema import WeightEMA
 from lightning_st.modules.optimization import make_optimizer, parameter_groups
 from lightning_st.modules.schedules import Schedule
 from lightning_st.modules.student import StudentModule
-from lightning_st.modules.task_spec import rebuildable_spec
+from lightning_st.modules.task_spec import portable_spec, rebuildable_spec
 from lightning_st.modules.tasks import TaskFactory, refuse_unread
 from lightning_st.modules.teacher import TeacherModule
 
@@ -21,6 +21,7 @@ __all__ = [
     "load_weights",
     "make_optimizer",
     "parameter_groups",
+    "portable_spec",
     "read_checkpoint",
     "rebuildable_spec",
     "refuse_unread",

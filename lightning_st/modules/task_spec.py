@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import nn
 from lightning_st.errors import CheckpointError
 from lightning_st.models.backbones import BACKBONES
 from lightning_st.models.backbones.timm_backbone import is_timm_name
+from lightning_st.models.backbones.weights import is_weights_file
 from lightning_st.models.necks import NECKS
 from lightning_st.modules.tasks import COUNT
 
@@ -64,6 +66,32 @@ def rebuildable_spec(about: Mapping[str, Any], path: Path | str) -> dict[str, An
     if "pretrained" in arguments:
         arguments["pretrained"] = False
     return {"class_path": spec["class_path"], "init_args": arguments}
+
+
+def portable_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``class_path`` and ``init_args`` of a task, a file of weights named by its content, not by its place.
+
+    So what was made from it stays the same where folders are moved, and is another where the file was made anew.
+
+    Raises:
+        CheckpointError: If there is no such file.
+    """
+    arguments = spec.get("init_args") or {}
+    weights = arguments.get("pretrained")
+    if not isinstance(weights, str) or not is_weights_file(weights):
+        return dict(spec)
+    return {**spec, "init_args": {**arguments, "pretrained": f"sha256:{_file_digest(Path(weights))}"}}
+
+
+def _file_digest(path: Path) -> str:
+    digest = sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: there is no such file of weights.") from error
+    return digest.hexdigest()
 
 
 def _why_not(spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:

@@ -174,12 +174,14 @@ class Run:
         manifest: Its ``manifest.json``.
         rounds: At least one, though it may be empty.
         control: A teacher trained for as many steps as all stages together, where the recipe asked for one.
+        pretraining: What the models' backbones started from, where the recipe asked for one.
     """
 
     folder: Path
     manifest: dict[str, Any]
     rounds: list[Round]
     control: Training | None
+    pretraining: Training | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -253,7 +255,7 @@ class Run:
     def stages(self) -> list[Training | Labelling]:
         """Every stage, in the order of the run."""
         inner = [stage for r in self.rounds for stage in (r.labels, r.student)]
-        return [stage for stage in (self.teacher, *inner, self.control) if stage is not None]
+        return [stage for stage in (self.pretraining, self.teacher, *inner, self.control) if stage is not None]
 
     def class_key(self, name: str) -> str:
         """Return what the primary metric of class ``name`` is called: the mean over the classes loses its "m"."""
@@ -276,7 +278,7 @@ def read_run(folder: Path) -> Run:
         found = "no manifest.json" if manifest is None else f"a manifest of the stage {manifest.get('stage')!r}"
         advice = "Give the folder that was the --output of lightning_st self_train."
         raise StageError(f"{folder} is not a self-training run: it holds {found}. {advice}")
-    return Run(folder, manifest, list(_rounds(folder)), _training(folder, "control"))
+    return Run(folder, manifest, list(_rounds(folder)), _training(folder, "control"), _training(folder, "pretrain"))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -1,9 +1,9 @@
 """The arms of an experiment: a recipe, and every combination of the levels of its factors, for every seed."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal, get_args
 
@@ -13,6 +13,9 @@ from lightning_st.stages.recipe import Recipe
 Budget = Literal["steps", "epochs", "compute"]
 """How long the supervised arm trains besides the teacher: no longer; for as many labelled images as teacher and student
 see together; for as many images as both see together, pseudo-labelled ones included."""
+
+RecipeReader = Callable[[Mapping[str, Any]], Recipe]
+"""Returns the recipe of its fields."""
 
 FACTORS: dict[str, str] = {
     "alpha": "student.alpha",
@@ -26,7 +29,7 @@ FACTORS: dict[str, str] = {
 }
 """Factors that go by a short name, to the key of the recipe that they set. Others go by their key."""
 
-_SECTIONS = ("data", "model", "teacher", "student", "pseudo_label", "trainer", "rounds", "patience")
+_SECTIONS = ("data", "model", "pretrain", "teacher", "student", "pseudo_label", "trainer", "rounds", "patience")
 
 
 @dataclass
@@ -36,7 +39,7 @@ class ExperimentSettings:
     Attributes:
         factors: For each factor its levels. A list of values sets one key of the recipe: the factor is a name of
             ``FACTORS`` or the key itself ("student.alpha"). A mapping gives for each level's name the parts of a recipe
-            in which it differs, such as {"imagenet": {"model": {"init_args": {"pretrained": true}}}, "random": {}}.
+            in which it differs, such as {"random": {}, "simclr": {"pretrain": {"model": {"class_path": ...}}}}.
         seeds: Of the runs: each decides the images of a label fraction, the weights, and every other draw.
         budget: See ``Budget``.
     """
@@ -78,25 +81,32 @@ class Arm:
         return f"{re.sub(r'[^A-Za-z0-9.,=+_-]', '_', combined)}/seed_{self.seed}"
 
 
-def make_arms(config: Mapping[str, Any], settings: ExperimentSettings) -> list[Arm]:
+def read_fields(fields: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of its fields."""
+    return Recipe(**fields)
+
+
+def make_arms(config: Mapping[str, Any], settings: ExperimentSettings, read: RecipeReader = read_fields) -> list[Arm]:
     """Return the arms of an experiment, those of one seed side by side.
 
     Args:
         config: The fields of the recipe that all arms share; ``seed`` and ``control`` follow from ``settings``.
         settings: What is compared.
+        read: Returns the recipe of its fields; a command line looks at each value, and fills in what is missing.
 
     Raises:
         ConfigError: If a level is wrong, or two arms would have one name.
     """
     control = False if settings.budget == "steps" else settings.budget
-    arms: list[Arm] = []
-    for seed in settings.seeds:
-        for combination in product(*(list(_levels(name, given)) for name, given in settings.factors.items())):
-            fields = deepcopy({key: value for key, value in config.items() if key in _SECTIONS})
-            for _, changes in combination:
-                fields = _merged(fields, changes)
-            levels = {name: level for name, (level, _) in zip(settings.factors, combination, strict=True)}
-            arms.append(Arm(levels, seed, _recipe(fields, levels, seed=seed, control=control)))
+    recipes: list[tuple[dict[str, str], Recipe]] = []
+    for combination in product(*(list(_levels(name, given)) for name, given in settings.factors.items())):
+        fields = deepcopy({key: value for key, value in config.items() if key in _SECTIONS})
+        for _, changes in combination:
+            fields = _merged(fields, changes)
+        levels = {name: level for name, (level, _) in zip(settings.factors, combination, strict=True)}
+        first = {**fields, "seed": settings.seeds[0], "control": control}
+        recipes.append((levels, _read(read, first, levels)))
+    arms = [Arm(levels, seed, replace(recipe, seed=seed)) for seed in settings.seeds for levels, recipe in recipes]
     names = [arm.name for arm in arms]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -104,9 +114,9 @@ def make_arms(config: Mapping[str, Any], settings: ExperimentSettings) -> list[A
     return arms
 
 
-def _recipe(fields: Mapping[str, Any], levels: Mapping[str, str], **rest: Any) -> Recipe:
+def _read(read: RecipeReader, fields: Mapping[str, Any], levels: Mapping[str, str]) -> Recipe:
     try:
-        return Recipe(**fields, **rest)
+        return read(fields)
     except ConfigError as error:
         named = ", ".join(f"{factor}={level}" for factor, level in levels.items())
         raise ConfigError(f"{named}: {error}" if named else str(error)) from error

@@ -2,7 +2,7 @@
 
     <output>/experiment.json          what is compared, and where each arm lies
     <output>/arms/<levels>/seed_<n>/  a run each: the folder of ``self_train``, and its recipe.yaml
-    <output>/shared/                  teachers and controls that several arms have in common; theirs are links
+    <output>/shared/                  pre-trainings, teachers, controls that several arms have in common, as links
 
 Any number of processes, on any machines that see the folder, may be given the same command: each takes the arms that
 nobody is at. An arm's locks are its own process's, so what dies is taken over, and what lives is waited for.
@@ -23,13 +23,13 @@ import yaml
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError, LightningSTError, StageError
 from lightning_st.stages.announce import announce
-from lightning_st.stages.arms import Arm, ExperimentSettings, make_arms
+from lightning_st.stages.arms import Arm, ExperimentSettings, RecipeReader, make_arms, read_fields
 from lightning_st.stages.locks import are_free, lock_files
 from lightning_st.stages.manifest import SCHEMA, plain, read_manifest, write_json
 from lightning_st.stages.preflight import refuse_early
-from lightning_st.stages.recipe import TrainSettings
-from lightning_st.stages.self_train import control_training
-from lightning_st.stages.train import Training, make_data
+from lightning_st.stages.pretrain_section import pretraining_of
+from lightning_st.stages.run_trainings import control_training, teacher_training
+from lightning_st.stages.train import make_data
 
 FILE_NAME = "experiment.json"
 _SECONDS_BETWEEN_LOOKS = 5.0
@@ -44,6 +44,7 @@ def run_experiment(
     output: Path | str,
     restart: bool = False,
     run_arm: RunArm | None = None,
+    read: RecipeReader = read_fields,
 ) -> Path:
     """Run all arms of an experiment, or those that are left; wait for those that other processes are at.
 
@@ -55,6 +56,7 @@ def run_experiment(
         output: The experiment's folder. More levels and seeds may be given to it later.
         restart: Make what has changed anew, instead of refusing.
         run_arm: How to run an arm; in a process of its own where missing, so that it can have processes itself.
+        read: See ``make_arms``.
 
     Returns:
         The experiment's folder.
@@ -64,7 +66,7 @@ def run_experiment(
         StageError: If arms failed.
     """
     output = Path(output)
-    arms = make_arms(config, settings)
+    arms = make_arms(config, settings, read)
     for arm in arms:
         if not _is_complete(arm, output):
             _prepare(arm, output)
@@ -156,13 +158,19 @@ def _prepare(arm: Arm, output: Path) -> None:
 
 
 def _shared_stages(arm: Arm, data: SelfTrainingDataModule) -> dict[str, str]:
-    """Return the stages that other arms may share, each with a name that says all that it follows from."""
-    recipe, nowhere = arm.recipe, Path()
-    settings = TrainSettings.read(recipe.teacher, "teacher")
-    teacher = _digest(Training(recipe, nowhere, "teacher", settings).inputs(data))
-    stages = {"round_0/teacher": f"teacher_{teacher}"}
+    """Return the stages that other arms may share, each with a name that says all that it follows from.
+
+    What a later stage follows from is not there yet; the name of the stage that leaves it stands for it.
+    """
+    recipe, nowhere, stages = arm.recipe, Path(), dict[str, str]()
+    pretrained, backbone = pretraining_of(recipe, nowhere), None
+    if pretrained is not None:
+        backbone = Path(_digest(pretrained.inputs(pretrained.make_data())))
+        stages[pretrained.folder.name] = f"pretrain_{backbone}"
+    teacher = Path(_digest(teacher_training(recipe, nowhere, backbone, str).inputs(data)))
+    stages["round_0/teacher"] = f"teacher_{teacher}"
     if recipe.control and recipe.patience is None:  # else how long it trains shows when the rounds are done
-        control = control_training(recipe, nowhere, nowhere, parents={"init": teacher})
+        control = control_training(recipe, nowhere, teacher, backbone, str)
         stages["control"] = f"control_{_digest(control.inputs(data))}"
     return stages
 

@@ -9,13 +9,22 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_st.errors import StageError
 from lightning_st.stages.announce import announce
+from lightning_st.stages.manifest import is_complete
 
-_SHARED_STAGES = ("round_0/teacher", "control")
+_SHARED_STAGES = ("pretrain", "round_0/teacher", "control")
 
 
-def lock_files(run: Path) -> list[Path]:
-    """Return the locks of a run: its own, and those of its stages that other runs share, which are links."""
+def lock_files(run: Path, restart: bool = False) -> list[Path]:
+    """Return the locks of a run: its own, and those of its stages that other runs share, which are links.
+
+    A shared stage that is complete is only read, and runs may do that side by side.
+
+    Args:
+        run: The run's folder.
+        restart: Whether a complete stage may be made anew.
+    """
     links = [run / name for name in _SHARED_STAGES if (run / name).is_symlink()]
+    links = [link for link in links if restart or not is_complete(link)]
     return [run / ".lock", *(link.resolve().with_name(f"{link.resolve().name}.lock") for link in links)]
 
 

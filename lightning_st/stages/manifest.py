@@ -49,6 +49,14 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return record
 
 
+def is_complete(folder: Path) -> bool:
+    """Say whether a stage has a manifest that says so; one that cannot be read does not."""
+    try:
+        return (read_manifest(folder) or {}).get("state") == "complete"
+    except StageError:
+        return False
+
+
 def write_json(path: Path, record: Any) -> None:
     """Write JSON beside ``path`` and rename it, so that a reader sees the old file or the new one; NaN becomes null."""
     text = json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False)

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from lightning_st.data import SelfTrainingDataModule
-from lightning_st.errors import ConfigError, StageError
+from lightning_st.data.split import refuse_leaks
+from lightning_st.errors import ConfigError, DataError, StageError
 from lightning_st.modules import TaskModule, load_weights, refuse_unread
+from lightning_st.stages.building import arguments_of
 from lightning_st.stages.manifest import differences, read_manifest
+from lightning_st.stages.pretrain_section import pretraining_of
 from lightning_st.stages.pseudo_label import make_rule, marks_of, predict_as, refuse_without, rule_spec
 from lightning_st.stages.recipe import Recipe, TrainSettings
 from lightning_st.stages.train import Training, student_start
@@ -16,12 +19,13 @@ _OTHER_TASKS = "Models of whole images are trained by lightning_st pretrain."
 def refuse_early(recipe: Recipe, data: SelfTrainingDataModule) -> None:
     """Refuse what a later stage of self-training would refuse.
 
-    Makes teacher and student once, so that every argument of theirs is tried, and the weights that a student is to
-    start from are known to fit.
+    Makes teacher, student and what is pre-trained once, so that every argument of theirs is tried, and the weights that
+    a student is to start from are known to fit.
 
     Raises:
         ConfigError: If a set of images is missing, or an argument is wrong.
         CheckpointError: If ``student.init`` is a checkpoint that does not fit.
+        DataError: If images that judge the models are pre-trained on.
     """
     for split in ("labeled", "unlabeled"):
         if not data.has(split):
@@ -36,12 +40,49 @@ def refuse_early(recipe: Recipe, data: SelfTrainingDataModule) -> None:
     nowhere = Path()  # where stages, and the teacher's weights, are going to be
     start = student_start(settings, nowhere, same_model=settings.model is None)
     teacher = _make_module(Training(recipe, nowhere, "teacher", TrainSettings.read(recipe.teacher, "teacher")), data)
+    pretrained = pretraining_of(recipe, nowhere)
+    if pretrained is not None:
+        _refuse_pretraining(pretrained, teacher, data)
     student = _make_module(Training(recipe, nowhere, "student", settings), data)
     for module in (teacher, student) if recipe.rounds > 1 else (teacher,):
         predict_as(recipe.labelling(), module)
     refuse_unread(student.task, marks_of(recipe.labelling(), data.target))
     if start is not None and start != nowhere:
         load_weights(student, start)
+
+
+def _refuse_pretraining(training: Training, teacher: TaskModule, data: SelfTrainingDataModule) -> None:
+    """Refuse a pre-training that cannot be done, that a model cannot start from, or that sees what judges it.
+
+    Args:
+        training: The pre-training.
+        teacher: Starts from it.
+        data: Of the run, opened.
+    """
+    try:
+        own = training.make_data()
+    except ConfigError as error:
+        raise ConfigError(f"pretrain: {error}") from error
+    judges = {name: data.split(name) for name in ("val", "test") if data.has(name)}
+    try:
+        refuse_leaks(judges | {name: own.split(name) for name in own.streams})
+    except DataError as error:
+        raise DataError(f"pretrain: {error}") from error
+    pretrained = _make_module(training, own)
+    task = type(teacher.task).__name__
+    if "pretrained" not in (arguments_of(type(teacher.task)) or ("pretrained",)):
+        raise ConfigError(f"pretrain: {task} takes no argument pretrained, so it cannot start from a backbone.")
+    wanted, found = _backbone_shapes(teacher), _backbone_shapes(pretrained)
+    other = next((name for name, shape in wanted.items() if found.get(name) != shape), None)
+    if other is not None:
+        advice = f"Leave its backbone and backbone_options out: they are {task}'s."
+        raise ConfigError(f"pretrain.model has another backbone than model, such as in {other}. {advice}")
+
+
+def _backbone_shapes(module: TaskModule) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the parameters of a task's backbone, by name; none where it has no such part."""
+    backbone = getattr(module.task, "backbone", None)
+    return {} if backbone is None else {name: tuple(value.shape) for name, value in backbone.named_parameters()}
 
 
 def _make_module(training: Training, data: SelfTrainingDataModule) -> TaskModule:

@@ -103,6 +103,10 @@ def pretrain(recipe: PretrainRecipe | Mapping[str, Any], output: Path | str, res
             )
     """
     recipe = recipe if isinstance(recipe, PretrainRecipe) else PretrainRecipe(**recipe)
+    return run_training(pretraining(recipe, Path(output)), restart)
+
+
+def pretraining(recipe: PretrainRecipe, folder: Path) -> Training:
+    """Return the training that a recipe asks for, to be done in ``folder``."""
     is_joint = any((recipe.data.get("joint") or {}).values())
-    settings = recipe.settings(is_joint)
-    return run_training(Training(recipe, Path(output), "pretrain", settings), restart)
+    return Training(recipe, folder, "pretrain", recipe.settings(is_joint))

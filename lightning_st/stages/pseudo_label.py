@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
 from lightning_st.index import AnnotationIndex
-from lightning_st.modules import TaskModule, TeacherModule, checkpoint_fingerprint, load_weights, read_checkpoint
+from lightning_st.modules import (
+    TaskModule,
+    TeacherModule,
+    checkpoint_fingerprint,
+    load_weights,
+    portable_spec,
+    read_checkpoint,
+)
 from lightning_st.selftrain import (
     NEEDED,
     ConfidenceRule,
@@ -253,7 +260,7 @@ def _inputs(recipe: Recipe, checkpoint: Path, data: SelfTrainingDataModule, mode
     fingerprints = data.fingerprints()
     return {
         "teacher": checkpoint_fingerprint(checkpoint),
-        "model": model,
+        "model": portable_spec(model),
         "data": {"image_size": recipe.data.get("image_size")},
         "trainer": {"precision": recipe.trainer.get("precision")},
         "pseudo_label": recipe.labelling().prediction,

@@ -143,6 +143,10 @@ TRAIN_KEYS = tuple(f.name for f in fields(TrainSettings) if f.name != "module")
 """Keys of the sections ``teacher`` and ``student`` that are no arguments of a LightningModule."""
 
 
+PRETRAIN_SECTIONS = ("data", "model", "training", "trainer")
+"""What the section ``pretrain`` of a run's recipe may hold."""
+
+
 def refuse_seed(seed: int) -> None:
     """Refuse a seed that no generator takes.
 
@@ -170,6 +174,9 @@ class Recipe:
             above all before; and take the best round's student for the run's. None for all rounds, and the last one's.
         control: Also train a teacher longer, for comparison: "epochs" (or True) for as many steps, so labelled images,
             as teacher and students take together; "compute" for as many images, pseudo-labelled ones included.
+        pretrain: A pre-training that the run begins with, whose backbone teacher, control, and students of ``model``
+            that start from random weights then have: "model" by class path, "data", "training" and "trainer" as in
+            ``PretrainRecipe``. What it leaves out is the run's; None for none.
     """
 
     data: dict[str, Any]
@@ -182,9 +189,11 @@ class Recipe:
     rounds: int = 1
     patience: int | None = None
     control: bool | Literal["epochs", "compute"] = False
+    pretrain: dict[str, dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before anything is read."""
+        self.pretrain = _pretrain_section(self.pretrain)
         if self.rounds < 1:
             raise ConfigError.expected("rounds", "at least 1", self.rounds)
         if self.patience is not None and self.patience < 1:
@@ -216,3 +225,24 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain data, for a manifest."""
         return asdict(self)
+
+
+def _pretrain_section(given: Mapping[str, Any] | None) -> dict[str, dict[str, Any]] | None:
+    """Return the section without its empty parts; None where nothing is left.
+
+    Raises:
+        ConfigError: If there is another part in it, or it says what to train on and not which model.
+    """
+    unknown = sorted(set(given or {}) - set(PRETRAIN_SECTIONS))
+    if unknown:
+        raise ConfigError.unknown_choice("section of pretrain", unknown[0], PRETRAIN_SECTIONS)
+    section = {name: dict(part) for name, part in (given or {}).items() if part}
+    if not section:
+        return None
+    model = section.get("model", {})
+    if "class_path" not in model:
+        raise ConfigError.expected("pretrain.model.class_path", "given, such as lightning_st.SimCLR", None)
+    unknown = sorted(set(model) - {"class_path", "init_args"})
+    if unknown:
+        raise ConfigError.unknown_choice("key of pretrain.model", unknown[0], ("class_path", "init_args"))
+    return section

@@ -9,20 +9,23 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import StageError
-from lightning_st.modules import checkpoint_fingerprint
 from lightning_st.stages.announce import announce
 from lightning_st.stages.first_look import look_at_data
 from lightning_st.stages.locks import held, lock_files
 from lightning_st.stages.manifest import SCHEMA, decide, library_versions, read_manifest, write_json
 from lightning_st.stages.patience import RoundsSoFar, val_score
 from lightning_st.stages.preflight import refuse_early, refuse_other_rule
+from lightning_st.stages.pretrain_section import pretraining_of
 from lightning_st.stages.pseudo_label import label_images
-from lightning_st.stages.recipe import Recipe, TrainSettings
-from lightning_st.stages.train import Training, make_data, run_training, student_start
+from lightning_st.stages.recipe import Recipe
+from lightning_st.stages.run_trainings import control_training, student_training, teacher_training
+from lightning_st.stages.train import make_data, run_training
 
 
 def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: bool = False) -> Path:
     """Train a teacher on the labelled images, label the others with it, train a student on both; again for each round.
+
+    Before that a backbone is pre-trained, where the recipe has a section ``pretrain``.
 
     Every stage that is complete and whose inputs are unchanged is skipped; one that was cut goes on where it was.
 
@@ -58,7 +61,7 @@ def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: 
     run = Path(output)
     data = make_data(recipe)
     refuse_early(recipe, data)
-    with held(lock_files(run)):
+    with held(lock_files(run, restart)):
         _write_run(run, recipe, data, "running")
         look_at_data(run, data)
         chosen, rounds = _run_stages(recipe, run, data, restart)
@@ -70,16 +73,18 @@ def _run_stages(
     recipe: Recipe, run: Path, data: SelfTrainingDataModule, restart: bool
 ) -> tuple[Path, RoundsSoFar | None]:
     """Train, label and train again; return the checkpoint that stands for the run, and with patience the rounds."""
-    teacher_settings = TrainSettings.read(recipe.teacher, "teacher")
-    teacher = run_training(Training(recipe, run / "round_0" / "teacher", "teacher", teacher_settings), restart)
+    pretrained = pretraining_of(recipe, run)
+    backbone = None if pretrained is None else run_training(pretrained, restart)
+    teacher = run_training(teacher_training(recipe, run / "round_0" / "teacher", backbone), restart)
     rounds = None if recipe.patience is None else RoundsSoFar(recipe.patience, *val_score(run / "round_0" / "teacher"))
     students: list[Path] = []
     for number in range(recipe.rounds):
         if number == 1 and recipe.control and rounds is None:
             # Further rounds make it longer: refuse before them.
-            control = control_training(recipe, run / "control", teacher)
+            control = control_training(recipe, run / "control", teacher, backbone)
             decide(control.folder, control.inputs(data), restart)
-        students.append(_round(recipe, run / f"round_{number}", [teacher, *students][-1], number, restart))
+        newest = [teacher, *students][-1]
+        students.append(_round(recipe, run / f"round_{number}", newest, number, backbone, restart))
         if rounds is not None:
             rounds.add(val_score(run / f"round_{number}" / "student")[1])
             if (sentence := rounds.stopped(recipe.rounds)) is not None:
@@ -87,55 +92,21 @@ def _run_stages(
                 break
     if recipe.control:
         done = replace(recipe, rounds=len(students), patience=None)
-        run_training(control_training(done, run / "control", teacher), restart)
+        run_training(control_training(done, run / "control", teacher, backbone), restart)
     best = None if rounds is None else rounds.best_round
     return students[-1 if best is None else best], rounds
 
 
-def control_training(recipe: Recipe, folder: Path, teacher: Path, parents: Mapping[str, Any] | None = None) -> Training:
-    """Return the training that a student has to beat: as long as teacher and students together, on the labels alone.
-
-    Where the students start from their teacher it goes on from the teacher too; else it takes all the steps itself.
-
-    Args:
-        recipe: The run's recipe.
-        folder: The stage's folder.
-        teacher: The first teacher's checkpoint.
-        parents: What to say of where it starts; read from the checkpoint where missing.
-    """
-    settings = TrainSettings.read(recipe.student, "student")
-    steps = recipe.rounds * settings.max_steps
-    if recipe.control == "compute":
-        steps = round(steps * (1 + recipe.data.get("pseudo_ratio", 1.0)))
-    if settings.init != "teacher":
-        steps += TrainSettings.read(recipe.teacher, "teacher").max_steps
-    start = student_start(settings, teacher, same_model=settings.model is None)
-    parents = {"init": _fingerprint_or_random(start)} if parents is None else dict(parents)
-    settings = replace(settings, max_steps=steps)
-    return Training(recipe, folder, "control", settings, parents=parents, init_checkpoint=start)
-
-
-def _round(recipe: Recipe, folder: Path, teacher: Path, number: int, restart: bool) -> Path:
+def _round(recipe: Recipe, folder: Path, teacher: Path, number: int, backbone: Path | None, restart: bool) -> Path:
     """Label with ``teacher``, train a student, and return its checkpoint."""
-    settings = TrainSettings.read(recipe.student, "student")
     store = folder / "pseudo_labels"
     if not restart:
         refuse_other_rule(recipe, folder)
-    teachers_model = recipe.model if number == 0 else settings.model or recipe.model
+    own_model = recipe.student.get("model")
+    teachers_model = recipe.model if number == 0 else own_model or recipe.model
     manifest = label_images(recipe, teacher, store, teachers_model, restart)
     _refuse_empty_labels(manifest, store)
-    start = student_start(settings, teacher, same_model=number > 0 or settings.model is None)
-    parents = {
-        "pseudo_labels": manifest["fingerprint"],
-        "thresholds": manifest["thresholds"],
-        "init": _fingerprint_or_random(start),
-    }
-    training = Training(recipe, folder / "student", "student", settings, store, parents, start)
-    return run_training(training, restart)
-
-
-def _fingerprint_or_random(start: Path | None) -> str:
-    return "random" if start is None else checkpoint_fingerprint(start)
+    return run_training(student_training(recipe, folder / "student", store, manifest, teacher, backbone), restart)
 
 
 def _refuse_empty_labels(manifest: Mapping[str, Any], store: Path) -> None:
@@ -164,7 +135,7 @@ def _write_run(
 ) -> None:
     """Write the run's own manifest: what the report says about the whole."""
     folders = sorted(
-        path.parent for pattern in ("control", "round_*/*") for path in run.glob(f"{pattern}/manifest.json")
+        path.parent for pattern in ("pretrain", "control", "round_*/*") for path in run.glob(f"{pattern}/manifest.json")
     )
     stages = {str(folder.relative_to(run)): (read_manifest(folder) or {}).get("state") for folder in folders}
     record = {

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
-from lightning_st.modules import StudentModule, TaskModule, TeacherModule, checkpoint_fingerprint
+from lightning_st.modules import StudentModule, TaskModule, TeacherModule, checkpoint_fingerprint, portable_spec
 from lightning_st.stages.announce import announce
 from lightning_st.stages.building import arguments_of_class, build, build_factory, import_name
 from lightning_st.stages.evaluate import evaluate, is_better
@@ -49,6 +49,7 @@ class Training:
         pseudo_labels: The student's store.
         parents: Facts about earlier stages that this one depends on, for the manifest.
         init_checkpoint: Whose weights the model starts from; None for random ones.
+        backbone_checkpoint: Of a pre-training, from whose backbone the model starts; None for what the model says.
     """
 
     recipe: RunRecipe
@@ -58,6 +59,7 @@ class Training:
     pseudo_labels: Path | None = None
     parents: dict[str, Any] = field(default_factory=dict)
     init_checkpoint: Path | None = None
+    backbone_checkpoint: Path | None = None
 
     @property
     def model_spec(self) -> Mapping[str, Any]:
@@ -93,7 +95,7 @@ class Training:
         sets += ["joint"] if data.has("joint") else []
         return {
             "seed": self.recipe.seed,
-            "model": self.model_spec,
+            "model": portable_spec(self.model_spec),
             "data": {key: given.get(key) for key in keys},
             "trainer": {key: self.recipe.trainer.get(key) for key in _TRAINER_INPUTS},
             self.section: {"max_steps": self.settings.max_steps, "ema_decay": self.settings.ema_decay}
@@ -104,9 +106,13 @@ class Training:
         }
 
     def make_module(self, data: SelfTrainingDataModule) -> TaskModule:
-        """Return the LightningModule, its weights drawn from the run's seed or taken from ``init_checkpoint``."""
+        """Return the LightningModule, its weights drawn from the run's seed or taken from a checkpoint."""
         seed_everything(self.recipe.seed, verbose=False)
-        factory = build_factory(self.model_spec)
+        spec = self.model_spec
+        if self.backbone_checkpoint is not None:
+            start = {"pretrained": str(self.backbone_checkpoint)}
+            spec = {**spec, "init_args": {**(spec.get("init_args") or {}), **start}}
+        factory = build_factory(spec)
         arguments = build(self.settings.module) | {"classes": data.classes, "image_classes": data.image_classes}
         if self.role == "teacher" or (self.role == "pretrain" and not data.has_pseudo_part):
             return TeacherModule(factory, **arguments)

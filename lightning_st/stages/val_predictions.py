@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.index import AnnotationIndex
-from lightning_st.modules import TeacherModule, checkpoint_fingerprint, load_weights
+from lightning_st.modules import TeacherModule, checkpoint_fingerprint, load_weights, portable_spec
 from lightning_st.selftrain import LABELS_FILE, job_fingerprint
 from lightning_st.stages.building import build_factory
 from lightning_st.stages.manifest import plain
@@ -42,7 +42,7 @@ def predict_val(
     predict_as(settings, module)
     inputs = {
         "checkpoint": checkpoint_fingerprint(checkpoint),
-        "model": model,
+        "model": portable_spec(model),
         "image_size": recipe.data.get("image_size"),
         "images": data.fingerprints()["val"],
         "pseudo_label": settings.prediction,

@@ -4,10 +4,11 @@ import re
 
 import pytest
 import yaml
-from recipes import pretrain_recipe, write_data
+from recipes import pretrain_recipe, tiny_recipe, write_data
 
 from lightning_st.cli import main
 from lightning_st.cli.pretrain_command import parse_pretrain, read_pretrain
+from lightning_st.cli.stage_commands import parse_recipe, read_recipe, recipe_parser
 from lightning_st.errors import ConfigError
 
 
@@ -122,3 +123,54 @@ def test_a_report_of_it_is_one_sentence(tmp_path, capsys):
     assert f"--model.pretrained {tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}" in capsys.readouterr().out
     assert main(["report", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+SIMCLR = {"model": {"class_path": "lightning_st.SimCLR"}, "training": {"max_steps": 2}}
+
+
+def run_with(folder, section, *words):
+    """Give self_train a recipe with a section pretrain; data and Trainer are those of the tiny recipe."""
+    recipe = {**tiny_recipe(folder / "data", labeled=2, unlabeled=2), "pretrain": section}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return main(["self_train", "--config", str(folder / "recipe.yaml"), "--output", str(folder / "run"), *words])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"training": {"max_steps": "many"}},
+            r"pretrain: Expected training\.max_steps to be a whole number, got 'many'",
+        ),
+        ({"training": {"lrr": 1}}, r"pretrain: Unknown key training\.lrr\. Did you mean 'training\.lr'"),
+        ({"trainning": {"lr": 1}}, r"pretrain\.trainning"),
+        ({"data": {"unlabeled": {"imagse": "x"}}}, r"pretrain: .*imagse"),
+        ({"model": {"class_path": "lightning_st.SimCRL"}}, r"SimCRL"),
+        ({"model": {"init_args": {}}}, r"Expected pretrain\.model\.class_path to be given"),
+    ],
+)
+def test_what_is_wrong_with_the_section_of_a_run_is_one_sentence(tmp_path, capsys, change, sentence):
+    assert run_with(tmp_path, {**SIMCLR, **change}) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lightning_st: ")]
+    assert re.search(sentence, line)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_section_may_be_changed_by_words():
+    words = ["--pretrain.model.class_path", "lightning_st.SimCLR", "--pretrain.training.max_steps", "7"]
+    words = ["--output", "out", "--model", "lightning_st.RetinaNet", *words, "--pretrain.data.batch_size=64"]
+    section = read_recipe(parse_recipe(recipe_parser("self_train", "about"), words)).pretrain
+    assert section == {
+        "model": {"class_path": "lightning_st.SimCLR"},
+        "data": {"batch_size": 64},
+        "training": {"max_steps": 7},
+    }
+
+
+def test_a_level_of_an_experiment_is_looked_at_as_well(tmp_path, capsys):
+    level = {"pretrain": {**SIMCLR, "training": {"max_steps": "many"}}}
+    recipe = tiny_recipe(tmp_path / "data", labeled=2, unlabeled=2)
+    recipe["experiment"] = {"factors": {"initialisation": {"random": {}, "simclr": level}}, "seeds": [0]}
+    assert run(tmp_path, recipe, "experiment") == 2
+    assert "pretrain: Expected training.max_steps to be a whole number, got 'many'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

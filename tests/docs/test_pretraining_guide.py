@@ -39,16 +39,19 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 def test_the_commands_do_what_the_guide_says(here, capsys):
     words = commands()
-    assert [each[0] for each in words] == ["pretrain"] * 3 + ["self_train"] * 2
+    assert [each[0] for each in words] == ["pretrain"] * 3 + ["self_train"] * 3
     for each in words[:3]:
         assert main([*each, *SHORT.split(), *QUIET.split()]) == 0, capsys.readouterr().err
     assert (here / "runs/joint/checkpoints/best.ckpt").is_file()
     coco = "--data.labeled.images photos --data.labeled.annotations boxes.json --data.unlabeled.images more_photos "
     coco += "--data.val.images val_photos --data.val.annotations val.json --model.score_threshold 0.001 "
     coco += "--pseudo_label.score_threshold 0.001 --teacher.max_steps 1 --student.max_steps 1 --control false"
+    pretrain = "--pretrain.training.max_steps=1 --pretrain.data.batch_size=2 --pretrain.data.image_size=32"
     for each in words[3:]:
+        coco += f" {pretrain}" if "--pretrain.model.class_path" in each else ""
         short = [word for word in SHORT.split() if not word.startswith("--training")]
         assert main([*each, *coco.split(), *short, *QUIET.split()]) == 0, capsys.readouterr().err
+    assert (here / "runs/views_first/pretrain/checkpoints/last.ckpt").is_file()
 
 
 def test_the_guide_names_the_configs():
