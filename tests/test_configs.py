@@ -7,7 +7,7 @@ import yaml
 from recipes import write_mask_data
 
 from lightning_st.cli import main
-from lightning_st.cli.experiment_command import experiment_parser
+from lightning_st.cli.experiment_command import arm_reader, experiment_parser
 from lightning_st.cli.stage_commands import parse_recipe
 from lightning_st.stages.arms import ExperimentSettings, make_arms
 
@@ -92,14 +92,14 @@ def test_a_fit_and_what_follows_it(tiny_run, tmp_path, monkeypatch, path):
 
 @pytest.mark.parametrize(
     ("path", "arm_count"),
-    [("augmentation", 24), ("label_fractions", 24), ("joint_loss", 24)],
+    [("augmentation", 24), ("label_fractions", 24), ("joint_loss", 24), ("methods", 12)],
 )
 def test_the_factors_of_an_experiment_go_with_a_recipe(path, arm_count):
     parser = experiment_parser()
     configs = [ROOT / "configs" / "detection" / "cpu_small.yaml", ROOT / "configs" / "experiments" / f"{path}.yaml"]
     words = [word for config in configs for word in ("--config", str(config))]
     config = parse_recipe(parser, [*words, "--output", "out"])
-    arms = make_arms(config, ExperimentSettings(**config["experiment"]))
+    arms = make_arms(config, ExperimentSettings(**config["experiment"]), arm_reader())
     assert len(arms) == len({arm.name for arm in arms}) == arm_count
     assert all(arm.recipe.model["init_args"]["backbone"] == "resnet10t" for arm in arms)
     assert {arm.recipe.control for arm in arms} == {"epochs"}
@@ -107,4 +107,4 @@ def test_the_factors_of_an_experiment_go_with_a_recipe(path, arm_count):
 
 def test_no_experiment_is_left_out():
     names = {path.stem for path in (ROOT / "configs" / "experiments").iterdir()}
-    assert names == {"augmentation", "label_fractions", "joint_loss"}
+    assert names == {"augmentation", "label_fractions", "joint_loss", "methods"}

@@ -8,12 +8,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lightning_st.reports.estimates import Estimate
-from lightning_st.reports.experiment_folder import Experiment
+from lightning_st.reports.experiment_folder import Cell, Experiment
 
 Standing = Literal["reproduced", "not reproduced", "not decided at this size"]
 
 INITIALISATIONS = ("init", "initialisation", "initialization", "pretrained", "pretraining")
 """What the factor is called whose levels are where the backbone's weights come from."""
+
+JOINT = ("joint", "joint training", "joint_training")
+"""What the factor is called whose levels are training without and with the classes of whole images beside."""
+
+ALONE = ("alone", "none", "false", "without")
+"""What its level without them is called."""
 
 RANDOM = ("random", "none", "false", "rand")
 """What its level without pre-training is called."""
@@ -40,6 +46,7 @@ def claims(experiment: Experiment) -> list[Claim]:
         *_self_training_helps(experiment),
         *_pretraining_by_augmentation(experiment),
         *_self_training_adds(experiment),
+        *_joint_training(experiment),
     ]
 
 
@@ -88,6 +95,40 @@ def _self_training_adds(experiment: Experiment) -> Iterator[Claim]:
             yield Claim(text, _standing([gain.sign for gain in gains]), evidence)
 
 
+def _joint_training(experiment: Experiment) -> Iterator[Claim]:
+    """Joint training helps, self-training adds to it, and alone does more than it (paper: table 7)."""
+    pairs = joint_pairs(experiment)
+    if not pairs:
+        return
+    helps = [(name, both.minus(alone, "supervised")) for name, alone, both in pairs]
+    adds = [(name, both.gain) for name, _, both in pairs]
+    more = [(name, alone.minus(both, "self-training", "supervised")) for name, alone, both in pairs]
+    for text, found in (
+        ("Joint training beats training on the labels alone.", helps),
+        ("Self-training adds to joint training.", adds),
+        ("Self-training does more than joint training.", more),
+    ):
+        known = [(name, difference) for name, difference in found if difference is not None]
+        if known:
+            evidence = "; ".join(f"{name}: {difference.difference()}" for name, difference in known)
+            yield Claim(text, _standing([difference.sign for _, difference in known]), evidence)
+
+
+def joint_pairs(experiment: Experiment) -> list[tuple[str, Cell, Cell]]:
+    """Return the cells without and with joint training, others alike, and what the others are; none without such."""
+    factor = _factor(experiment, JOINT, ALONE)
+    if factor is None or len(experiment.factors[factor]) != 2:
+        return []
+    alone, joint = sorted(experiment.factors[factor], key=lambda level: level.lower() not in ALONE)
+    pairs = []
+    for cell in experiment.cells:
+        levels = dict(cell.levels)
+        other = experiment.cell({**levels, factor: joint})
+        if levels[factor] == alone and other is not None:
+            pairs.append((_named([pair for pair in cell.levels if pair[0] != factor]), cell, other))
+    return pairs
+
+
 def _pretraining_effects(experiment: Experiment, along: str) -> Iterator[tuple[str, dict[str, Estimate]]]:
     """Yield for each pre-trained level its supervised difference to random weights, by the level of ``along``.
 
@@ -111,8 +152,13 @@ def _pretraining_effects(experiment: Experiment, along: str) -> Iterator[tuple[s
 
 def _initialisation(experiment: Experiment) -> str | None:
     """Return the factor that says where weights come from, if one of its levels is random."""
-    names = (name for name in experiment.factors if name.lower() in INITIALISATIONS)
-    return next((n for n in names if any(level.lower() in RANDOM for level in experiment.factors[n])), None)
+    return _factor(experiment, INITIALISATIONS, RANDOM)
+
+
+def _factor(experiment: Experiment, names: Sequence[str], levels: Sequence[str]) -> str | None:
+    """Return the factor that has one of these names, if one of its levels has one of those."""
+    found = (name for name in experiment.factors if name.lower() in names)
+    return next((n for n in found if any(level.lower() in levels for level in experiment.factors[n])), None)
 
 
 def _standing(signs: Sequence[int]) -> Standing:

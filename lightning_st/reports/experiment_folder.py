@@ -47,9 +47,10 @@ class Cell:
         """Self-training's scores minus the supervised ones, seed by seed."""
         return estimate([a.scores["self-training"] - a.scores["supervised"] for a in self.arms if len(a.scores) == 2])
 
-    def minus(self, other: "Cell", method: str) -> Estimate | None:
-        """Return a method's scores here minus those of another cell, seed by seed."""
-        theirs = {arm.seed: arm.scores[method] for arm in other.arms if method in arm.scores}
+    def minus(self, other: "Cell", method: str, its_method: str | None = None) -> Estimate | None:
+        """Return a method's scores here minus those of another cell, seed by seed; there of ``its_method``."""
+        its_method = method if its_method is None else its_method
+        theirs = {arm.seed: arm.scores[its_method] for arm in other.arms if its_method in arm.scores}
         both = [arm for arm in self.arms if method in arm.scores and arm.seed in theirs]
         return estimate([arm.scores[method] - theirs[arm.seed] for arm in both])
 

@@ -8,8 +8,9 @@ from typing import Any
 from lightning_st.reports.claims import Claim, claims
 from lightning_st.reports.estimates import Estimate
 from lightning_st.reports.experiment_folder import METHODS, Experiment, read_experiment
-from lightning_st.reports.experiment_tables import cells_table, effect_tables, scores_chart
+from lightning_st.reports.experiment_tables import cells_table, effect_tables, methods_table, scores_chart
 from lightning_st.reports.render import environment
+from lightning_st.reports.tables import Table
 from lightning_st.reports.text import counted, markdown
 from lightning_st.reports.write import swapped_in
 
@@ -40,13 +41,14 @@ def write_experiment_report(folder: Path) -> dict[str, Any]:
         (report / "report.md").write_text("\n\n".join(_markdown(experiment, found)) + "\n", encoding="utf-8")
         page = environment().get_template("experiment.html.jinja")
         chart = scores_chart(experiment)
+        cells, *others = _tables(experiment)
         (report / "index.html").write_text(
             page.render(
                 name=experiment.folder.resolve().name,
                 claims=found,
                 notes=list(_notes(experiment)),
-                cells=cells_table(experiment),
-                effects=effect_tables(experiment),
+                cells=cells,
+                others=others,
                 chart=chart,
             )
             + "\n",
@@ -59,10 +61,15 @@ def _markdown(experiment: Experiment, found: list[Claim]) -> Iterator[str]:
     yield f"# {markdown(experiment.folder.resolve().name)}: control experiments"
     if found:
         yield "\n".join(f"- **{claim.standing}**: {markdown(claim.text)} {markdown(claim.evidence)}" for claim in found)
-    for table in (cells_table(experiment), *effect_tables(experiment)):
+    for table in _tables(experiment):
         yield f"## {markdown(table.title)}"
         yield table.markdown()
     yield "\n".join(f"- {markdown(note)}" for note in _notes(experiment))
+
+
+def _tables(experiment: Experiment) -> list[Table]:
+    methods = methods_table(experiment)
+    return [cells_table(experiment), *([] if methods is None else [methods]), *effect_tables(experiment)]
 
 
 def _notes(experiment: Experiment) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from itertools import product
 
 from lightning_st.reports.charts import Chart, Interval, interval_chart
+from lightning_st.reports.claims import joint_pairs
 from lightning_st.reports.estimates import difference_of, score_of
 from lightning_st.reports.experiment_folder import METHODS, Experiment
 from lightning_st.reports.tables import Table
@@ -24,6 +25,20 @@ def cells_table(experiment: Experiment) -> Table:
     header = [*experiment.factors, *METHODS, "difference", "seeds"]
     where = f" on {experiment.split}" if experiment.split else ""
     return Table(f"{experiment.primary}{where}", header, rows, len(experiment.factors))
+
+
+def methods_table(experiment: Experiment) -> Table | None:
+    """Return the ways to use more images side by side, as in the paper's table 7; None without joint training.
+
+    Each is followed by what it changes against the labels alone.
+    """
+    rows = []
+    for name, alone, joint in joint_pairs(experiment):
+        others = [(joint, "supervised"), (alone, "self-training"), (joint, "self-training")]
+        cells = [f"{score_of(c.score(m))} ({difference_of(c.minus(alone, m, 'supervised'))})" for c, m in others]
+        rows.append([name, score_of(alone.score("supervised")), *cells])
+    header = ["", "alone", "+ joint training", "+ self-training", "+ both"]
+    return Table("Ways to use more images", header, rows) if rows else None
 
 
 def effect_tables(experiment: Experiment) -> list[Table]:

@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any, Literal, get_args
 
 from lightning_st.errors import ConfigError
+from lightning_st.stages.building import import_name
 from lightning_st.stages.recipe import Recipe
 
 Budget = Literal["steps", "epochs", "compute"]
@@ -151,9 +152,22 @@ def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
 
 
 def _merged(base: Any, changes: Any) -> Any:
-    """Return ``base`` with ``changes`` in it; where a class is another one, no argument of the old one stays."""
+    """Return ``base`` with ``changes`` in it.
+
+    Where a class is another one, arguments of the old one stay only if it is derived from that.
+    """
     if not isinstance(base, Mapping) or not isinstance(changes, Mapping):
         return deepcopy(changes)
-    if changes.get("class_path", base.get("class_path")) != base.get("class_path"):
+    before = base.get("class_path")
+    now = changes.get("class_path", before)
+    if before is not None and now != before and not _is_derived(now, before):
         return deepcopy(dict(changes))
     return {**base, **{key: _merged(base.get(key), value) for key, value in changes.items()}}
+
+
+def _is_derived(path: str, other: str) -> bool:
+    """Say whether one class is derived from another; not where there is no such class, as its builder will say."""
+    try:
+        return issubclass(import_name(path), import_name(other))
+    except (ConfigError, TypeError):
+        return False

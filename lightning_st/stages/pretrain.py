@@ -18,7 +18,7 @@ from lightning_st.modules import TeacherModule
 from lightning_st.stages.building import require_arguments
 from lightning_st.stages.owned import owned_in, refuse_owned
 from lightning_st.stages.recipe import TRAIN_KEYS, TrainSettings, refuse_seed
-from lightning_st.stages.train import Training, run_training
+from lightning_st.stages.train import JOINT_LOSS, Training, run_training
 
 _ALPHA = "alpha"
 
@@ -65,8 +65,7 @@ class PretrainRecipe:
         section = dict(self.training)
         alpha = section.pop(_ALPHA, None)
         if is_joint:
-            # Plainly added, from the start (paper.md, section 3.5).
-            section |= {_ALPHA: 1.0 if alpha is None else alpha, "normalize_loss": False}
+            section |= JOINT_LOSS if alpha is None else {**JOINT_LOSS, _ALPHA: alpha}
         elif alpha is not None:
             advice = "It weighs the images of data.joint, and there are none."
             raise ConfigError.expected("training.alpha", "left out", alpha, advice)

@@ -24,7 +24,10 @@ from lightning_st.stages.trainers import finish_loggers, inference_trainer, trai
 _TRAINER_INPUTS = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "callbacks")
 _DATA_INPUTS = ("image_size", "batch_size", "augment", "augment_options", "example")
 _STUDENT_DATA_INPUTS = (*_DATA_INPUTS, "pseudo_ratio", "keep_empty_pseudo")
-_PRETRAINING_DATA_INPUTS = (*_DATA_INPUTS, "pseudo_ratio")
+_JOINT_DATA_INPUTS = (*_DATA_INPUTS, "pseudo_ratio")
+
+JOINT_LOSS = {"alpha": 1.0, "normalize_loss": False}
+"""How joint training weighs its two losses: they are added, from the start (paper.md, section 3.5)."""
 
 
 class RunRecipe(Protocol):
@@ -43,8 +46,8 @@ class Training:
     Attributes:
         recipe: The run's recipe.
         folder: The stage's folder.
-        role: "teacher"; "student"; "control": a student that gets no pseudo-labels; or "pretrain", which is a student
-            where it trains jointly.
+        role: "teacher"; "student"; "control": a student that gets no pseudo-labels; or "pretrain". With ``data.joint``
+            all but the student, whose pseudo-labelled images these are, train jointly.
         settings: The stage's own settings.
         pseudo_labels: The student's store.
         parents: Facts about earlier stages that this one depends on, for the manifest.
@@ -77,14 +80,15 @@ class Training:
         Raises:
             ConfigError: If there is nothing to train on.
         """
-        is_pretraining = self.role == "pretrain"
-        data = make_data(self.recipe, self.pseudo_labels, self.settings.max_steps, trains_jointly=is_pretraining)
+        data = make_data(self.recipe, self.pseudo_labels, self.settings.max_steps, self.role != "student")
         data.split(data.streams[0])
         return data
 
     def inputs(self, data: SelfTrainingDataModule) -> dict[str, Any]:
         """All that the trained weights follow from."""
-        keys = {"student": _STUDENT_DATA_INPUTS, "pretrain": _PRETRAINING_DATA_INPUTS}.get(self.role, _DATA_INPUTS)
+        is_joint = self.role == "pretrain" or data.has("joint")
+        keys: tuple[str, ...] = _JOINT_DATA_INPUTS if is_joint else _DATA_INPUTS
+        keys = _STUDENT_DATA_INPUTS if self.role == "student" else keys
         given = self.recipe.data if self.recipe.data.get("augment") else {**self.recipe.data, "augment": data.augment}
         fingerprints = data.fingerprints()
         module = self.settings.module
@@ -114,8 +118,10 @@ class Training:
             spec = {**spec, "init_args": {**(spec.get("init_args") or {}), **start}}
         factory = build_factory(spec)
         arguments = build(self.settings.module) | {"classes": data.classes, "image_classes": data.image_classes}
-        if self.role == "teacher" or (self.role == "pretrain" and not data.has_pseudo_part):
+        if self.role in ("teacher", "pretrain") and not data.has_pseudo_part:
             return TeacherModule(factory, **arguments)
+        if self.role in ("teacher", "control") and data.has_pseudo_part:
+            arguments |= JOINT_LOSS
         init = None if self.init_checkpoint is None else str(self.init_checkpoint)
         return StudentModule(factory, init=init, **arguments)
 
@@ -166,8 +172,8 @@ def make_data(
         pseudo_labels: The store that a student learns from; None for human labels only.
         steps: Optimiser steps of the stage. The whole training is one epoch of Lightning's, so that no worker idles
             between passes over a small set.
-        trains_jointly: Whether ``data.joint`` is a part of the batches; else it only says which classes there are, and
-            those of the pseudo-labelled images that it holds.
+        trains_jointly: Whether ``data.joint`` is a part of the batches, where it is given; else it only says which
+            classes there are, and those of the pseudo-labelled images that it holds.
     """
     accumulate = recipe.trainer.get("accumulate_grad_batches") or 1
     arguments = build(recipe.data) | {

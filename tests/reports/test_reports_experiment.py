@@ -112,6 +112,33 @@ def test_pre_training_that_helps_everywhere_is_not_the_papers(tmp_path):
     assert found[claim] == "not reproduced"
 
 
+TABLE_7 = {
+    ("random", "alone"): seeds(0.307, 0.034),
+    ("random", "joint"): seeds(0.336, 0.015),
+    ("imagenet", "alone"): seeds(0.333, 0.027),
+    ("imagenet", "joint"): seeds(0.340, 0.026),
+}
+
+
+def test_methods_stand_side_by_side_as_in_the_papers_table_7(tmp_path):
+    folder = make_experiment(tmp_path, TABLE_7, ("initialisation", "joint"))
+    found = standings(write_experiment_report(folder))
+    assert found["Joint training beats training on the labels alone."] == "reproduced"
+    assert found["Self-training adds to joint training."] == "reproduced"
+    assert found["Self-training does more than joint training."] == "reproduced"
+    text = (folder / "report" / "report.md").read_text()
+    row = "| initialisation random | 0.317 ± 0.006 | 0.346 ± 0.006 (+0.029 ± 0.000 "
+    assert row in text
+    assert "(+0.044 ± 0.001" in next(line for line in text.splitlines() if line.startswith(row))
+    assert "Ways to use more images" in (folder / "report" / "index.html").read_text()
+
+
+def test_without_joint_training_nothing_is_said_of_it(tmp_path):
+    folder = make_experiment(tmp_path, PAPER, ("augment", "initialisation"))
+    assert not any("oint" in claim for claim in standings(write_experiment_report(folder)))
+    assert "Ways to use" not in (folder / "report" / "report.md").read_text()
+
+
 def test_effects_are_against_the_first_level_with_the_others_held(tmp_path):
     folder = make_experiment(tmp_path, PAPER, ("augment", "initialisation"))
     write_experiment_report(folder)

@@ -52,6 +52,12 @@ def test_another_class_takes_none_of_the_arguments_of_the_old_one(tmp_path):
     assert arm.recipe.model == other["model"]
 
 
+def test_a_class_that_is_derived_from_the_old_one_keeps_its_arguments(tmp_path):
+    other = {"model": {"class_path": "lightning_st.JointDetector"}}
+    (arm,) = make_arms(config(tmp_path), ExperimentSettings({"joint": {"joint": other}}, [0]))
+    assert arm.recipe.model == {**config(tmp_path)["model"], "class_path": "lightning_st.JointDetector"}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -156,7 +156,7 @@ def test_a_run_of_self_training_starts_from_it(arm, tmp_path):
 
 
 def test_self_training_and_joint_training_together(tmp_path):
-    """Table 7's "+ both": the unlabelled images have pseudo-boxes, and the classes that their folders say."""
+    """Table 7: the teacher is "+ joint", and the student "+ both", whose images have pseudo-boxes and their classes."""
     recipe = tiny_recipe(tmp_path / "data", labeled=4)
     joint = pretrain_recipe(tmp_path / "joint", "JointDetector")["data"]["joint"]
     recipe["data"] |= {"unlabeled": joint, "joint": joint}
@@ -169,10 +169,12 @@ def test_self_training_and_joint_training_together(tmp_path):
         stage: (tmp_path / "run" / "round_0" / stage / "metrics.csv").read_text().partition("\n")[0]
         for stage in ("teacher", "student")
     }
-    assert "pseudo" not in header["teacher"]  # a teacher learns from boxes alone
+    assert "train/pseudo_image_loss" in header["teacher"]
     assert "train/pseudo_image_loss" in header["student"]
-    manifest = json.loads((tmp_path / "run" / "round_0" / "student" / "manifest.json").read_text())
-    assert manifest["inputs"]["fingerprints"]["joint"]
+    for stage in header:
+        inputs = json.loads((tmp_path / "run" / "round_0" / stage / "manifest.json").read_text())["inputs"]
+        assert inputs["fingerprints"]["joint"]
+        assert "pseudo_ratio" in inputs["data"]
 
 
 @pytest.mark.parametrize(
