@@ -183,10 +183,15 @@ class SelfTrainingDataModule(LightningDataModule):
         if self.example is not None:
             sources = {name: Source(**fields) for name, fields in fetch_trees(self.cache_folder).items()} | sources
         where = self.seed, self.cache_folder, max_bad_fraction
-        return {
+        splits = {
             name: Split.open(name, source, *where, "classes" if name == "joint" else self.target)
             for name, source in sources.items()
         }
+        if "unlabeled" in splits and sources["unlabeled"].is_the_rest("unlabeled"):
+            if "labeled" not in splits:
+                raise ConfigError.expected("data.labeled.images", "given", None, "data.unlabeled.exclude names them.")
+            splits["unlabeled"] = splits["unlabeled"].without(splits["labeled"])
+        return splits
 
     def open_pseudo_labels(self, splits: Mapping[str, Split]) -> Split:
         """Open a store, or where it is a file another detector's results on the unlabelled images.
@@ -198,7 +203,9 @@ class SelfTrainingDataModule(LightningDataModule):
         labeled, shown = class_source(splits).index, (self.score_threshold, self.keep_empty_pseudo)
         if Path(self.pseudo_labels).is_file():
             unlabeled = self.sources["unlabeled"]
-            return open_results(self.pseudo_labels, unlabeled, labeled, *shown, self.cache_folder)
+            found = open_results(self.pseudo_labels, unlabeled, labeled, *shown, self.cache_folder)
+            is_rest = unlabeled is not None and unlabeled.is_the_rest("unlabeled")
+            return found.without(splits["labeled"]) if is_rest else found
         return open_pseudo_labels(self.pseudo_labels, labeled.classes, *shown, self.target)
 
     @property

@@ -73,7 +73,7 @@ def open_results(
 
     Args:
         path: A list of {"image_id", "category_id", "bbox", "score"}.
-        unlabeled: The images; its list is the COCO JSON that their ids come from.
+        unlabeled: The images; its list is the COCO JSON that their ids come from. Those of the labelled set stay in.
         labeled: Its classes are meant; their ids too, unless the JSON of the images names all of them with its own.
         score_threshold: Show boxes from this score (0-1) on; 0.5 where missing.
         keep_empty: See ``open_pseudo_labels``.
@@ -93,7 +93,7 @@ def open_results(
     threshold = _RESULTS_THRESHOLD if score_threshold is None else score_threshold
     thresholds = ScoreThresholds.uniform(len(index.classes), threshold)
     split = _choose_images(Path(path), index, thresholds, keep_empty)
-    if unlabeled.exclude is None:
+    if unlabeled.exclude is None or unlabeled.is_the_rest("unlabeled"):
         return split
     return replace(split, rows=np.setdiff1d(split.rows, excluded_rows(index, unlabeled.exclude)))
 

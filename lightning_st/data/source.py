@@ -13,6 +13,9 @@ Format = Literal["coco", "voc", "openimages", "yolo", "folder", "tar"]
 """The formats that a user may name; masks and the classes of whole images are read where a model learns them."""
 _FORMATS = get_args(Format)
 
+LABELED = "labeled"
+"""Of ``Source.exclude``: the images of the labelled set."""
+
 
 @dataclass
 class Source:
@@ -35,7 +38,11 @@ class Source:
         first_pixel: Of voc: 1 where pixels are counted from 1 and the last one is inside, 0 where the XML holds plain
             corners; if missing, 1 where the XML names PASCAL's database.
         exclude: Leave these images out: a file of the form of ``list``, in which names that the set does not have are
-            passed over. ``lightning_st check --exclude FILE`` writes one.
+            passed over. ``lightning_st check --exclude FILE`` writes one. Of unlabelled images also "labeled": those of
+            the labelled set.
+        split_file: Of labelled images in a COCO JSON: take those that a published file of folds names, such as
+            Unbiased Teacher's COCO_supervision.txt, for the percentage that ``fraction`` is.
+        fold: Which of its folds; if missing, that of the seed's number.
     """
 
     images: str | None = None
@@ -49,6 +56,8 @@ class Source:
     hierarchy: str | None = None
     first_pixel: Literal[0, 1] | None = None
     exclude: str | None = None
+    split_file: str | None = None
+    fold: int | None = None
 
     def options(self, name: str) -> ReaderOptions:
         """Return what the reader of the format is told besides the paths.
@@ -95,8 +104,28 @@ class Source:
             raise ConfigError.expected(f"data.{name}.images", "a folder or a tar archive of images", None)
         if value.format not in (None, *_FORMATS):
             raise ConfigError.unknown_choice(f"data.{name}.format", str(value.format), _FORMATS)
-        if value.exclude is not None and not Path(value.exclude).is_file():
+        if value.exclude is not None and not value.is_the_rest(name) and not Path(value.exclude).is_file():
             raise ConfigError.expected(f"data.{name}.exclude", "a file that is there", value.exclude)
         if not 0 < value.fraction <= 1:
             raise ConfigError.expected(f"data.{name}.fraction", "above 0 and at most 1", value.fraction)
+        value._refuse_unfit_folds(name)
         return value
+
+    def is_the_rest(self, name: str) -> bool:
+        """Say whether the set ``name`` is what the labelled images leave."""
+        return name == "unlabeled" and self.exclude == LABELED
+
+    def _refuse_unfit_folds(self, name: str) -> None:
+        """Refuse a file of folds where it has no place, or cannot be read for want of another key."""
+        key = f"data.{name}.split_file"
+        if self.split_file is None:
+            if self.fold is not None:
+                raise ConfigError.expected(f"data.{name}.fold", f"left out without {key}", self.fold)
+            return
+        if name != "labeled":
+            raise ConfigError.expected(key, "left out: it chooses labelled images", self.split_file)
+        if not Path(self.split_file).is_file():
+            raise ConfigError.expected(key, "a file that is there", self.split_file)
+        if self.annotations is None or Path(self.annotations).suffix != ".json" or self.list is not None:
+            advice = "Its numbers count the images of a COCO file: give that as data.labeled.annotations, and no list."
+            raise ConfigError.expected(key, "left out", self.split_file, advice)

@@ -1,7 +1,7 @@
 """What is found where a source points: one opened set of images, and what can be said of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from lightning_st.data.source import Source
 from lightning_st.errors import ConfigError, DataError, TooManyBadError
-from lightning_st.index import AnnotationIndex, build_index, common_images, excluded_rows, nested_subset, says_labels
+from lightning_st.index import (
+    AnnotationIndex,
+    build_index,
+    common_images,
+    excluded_rows,
+    fold_rows,
+    nested_subset,
+    same_image_rows,
+    says_labels,
+)
 from lightning_st.types import BoxKind, ScoreThresholds, TargetName
 
 _MOST_LABELS = 50
@@ -73,8 +82,8 @@ class Split:
             labeled=is_labeled,
             options=source.options(name),
         )
-        rows = nested_subset(index, source.fraction, seed)
-        if source.exclude is not None:
+        rows = _chosen_rows(index, source, seed)
+        if source.exclude is not None and not source.is_the_rest(name):
             rows = np.setdiff1d(rows, excluded_rows(index, source.exclude))
         if not len(rows):
             raise DataError(f"{source.images}: there is no image (data.{name}).")
@@ -83,6 +92,18 @@ class Split:
             lines = [line for problem in index.problems.values() for line in problem["examples"]]
             raise TooManyBadError(target, lines, bad, total, max_bad_fraction)
         return cls(name, index, rows, target=target)
+
+    def without(self, other: "Split") -> "Split":
+        """Return this set without the images of another.
+
+        Raises:
+            DataError: If none is left.
+        """
+        found = same_image_rows(self.index, other.index)[self.rows]
+        rows = self.rows[~np.isin(found, other.rows)]
+        if not len(rows):
+            raise DataError(f"{self.index.root}: every image of data.{self.name} is one of data.{other.name}.")
+        return replace(self, rows=rows)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -153,6 +174,15 @@ class Split:
         if self.thresholds is not None:
             is_object &= self.thresholds.kinds(self.index.labels, self.index.scores) == BoxKind.OBJECT
         return is_object
+
+
+def _chosen_rows(index: AnnotationIndex, source: Source, seed: int) -> NDArray[np.int64]:
+    """Return the rows of the images that a source's fraction, or fold, leaves; int64, ascending."""
+    if source.split_file is None:
+        return nested_subset(index, source.fraction, seed)
+    assert source.annotations is not None
+    fold = seed if source.fold is None else source.fold
+    return fold_rows(index, Path(source.annotations), Path(source.split_file), source.fraction, fold)
 
 
 def _labels_of(source: Source, name: str, target: TargetName) -> tuple[str | None, str | None]:

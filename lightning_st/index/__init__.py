@@ -6,11 +6,12 @@ format is one function in a module of its own in `readers/`, named in the dict `
 
 from lightning_st.index.build import build_index
 from lightning_st.index.cache import default_cache_folder
-from lightning_st.index.exclude import excluded_rows, write_exclusions
+from lightning_st.index.exclude import excluded_rows, write_exclusions, write_names
 from lightning_st.index.export import export_coco
 from lightning_st.index.export_masks import export_masks
 from lightning_st.index.export_results import export_results
 from lightning_st.index.export_yolo import export_yolo
+from lightning_st.index.folds import fold_rows
 from lightning_st.index.image_labels import VerifiedLabels, read_image_labels
 from lightning_st.index.masks import (
     CONFIDENCE_STEPS,
@@ -49,6 +50,7 @@ __all__ = [
     "export_masks",
     "export_results",
     "export_yolo",
+    "fold_rows",
     "ignore_unsure",
     "merge_indexes",
     "nested_subset",
@@ -62,4 +64,5 @@ __all__ = [
     "threshold_steps",
     "to_hundredths",
     "write_exclusions",
+    "write_names",
 ]

@@ -1,6 +1,6 @@
 """Images that a user names to be left out of a set, such as copies of those that judge a model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +55,23 @@ def write_exclusions(path: str | Path, found: Sequence[tuple[AnnotationIndex, ND
             clashes |= (meant != -1) & ~np.isin(meant, left_out)
         for name, clash in zip(names, clashes.tolist(), strict=True):
             lines[f"{index.root}/{name}" if clash else name] = None
-    Path(path).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="surrogateescape")
+    _write_lines(path, lines)
     return len(lines)
+
+
+def write_names(path: str | Path, index: AnnotationIndex, rows: NDArray[np.int64]) -> None:
+    """Write a list of images, a name a line, as ``data.*.list`` takes it.
+
+    Args:
+        path: The list.
+        index: The images.
+        rows: int64 [N], which of them.
+    """
+    _write_lines(path, (index.name(row) for row in rows.tolist()))
+
+
+def _write_lines(path: str | Path, lines: Iterable[str]) -> None:
+    Path(path).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="surrogateescape")
 
 
 def _rows_of(index: AnnotationIndex, names: Sequence[str], path: Path) -> NDArray[np.int64]:

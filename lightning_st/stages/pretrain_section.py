@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning_st.data.source import LABELED
 from lightning_st.errors import ConfigError
 from lightning_st.stages.building import arguments_of, import_name
 from lightning_st.stages.pretrain import PretrainRecipe, pretraining
@@ -86,7 +87,10 @@ def _data(section: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
         names += [] if given.keys() & set(_JUDGED) else [*_JUDGED, "example"]
     elif target == "views":
         names.append("unlabeled")
-    return {name: run[name] for name in names if run.get(name) is not None} | given
+    data = {name: run[name] for name in names if run.get(name) is not None}
+    if isinstance(data.get("unlabeled"), Mapping) and data["unlabeled"].get("exclude") == LABELED:
+        data["unlabeled"] = {**data["unlabeled"], "exclude": None}  # views need no label, and no labelled set is here
+    return data | given
 
 
 def _model(given: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:

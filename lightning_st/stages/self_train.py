@@ -1,5 +1,6 @@
 """The main job: teacher, pseudo-labels, student, again if asked, and the facts that the report is made from."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import StageError
+from lightning_st.index import write_names
 from lightning_st.stages.announce import announce
 from lightning_st.stages.first_look import look_at_data
 from lightning_st.stages.locks import held, lock_files
@@ -20,6 +22,9 @@ from lightning_st.stages.pseudo_label import label_images
 from lightning_st.stages.recipe import Recipe
 from lightning_st.stages.run_trainings import control_training, student_training, teacher_training
 from lightning_st.stages.train import make_data, run_training
+
+LABELED_FILE = "labeled.txt"
+"""Of a run: the labelled images, a name a line."""
 
 
 def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: bool = False) -> Path:
@@ -63,6 +68,7 @@ def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: 
     refuse_early(recipe, data)
     with held(lock_files(run, restart)):
         _write_run(run, recipe, data, "running")
+        _write_labeled(run, data)
         look_at_data(run, data)
         chosen, rounds = _run_stages(recipe, run, data, restart)
         _write_run(run, recipe, data, "complete", rounds)
@@ -127,6 +133,15 @@ def _refuse_empty_labels(manifest: Mapping[str, Any], store: Path) -> None:
         "(--pseudo_label.score_threshold, or the precision of a calibrated rule), or check its numbers in "
         "evaluation.json beside its checkpoints."
     )
+
+
+@rank_zero_only
+def _write_labeled(run: Path, data: SelfTrainingDataModule) -> None:
+    """Write which images' labels are learnt, as ``data.labeled.list`` takes them: others may want the same."""
+    labeled, path = data.split("labeled"), run / LABELED_FILE
+    run.mkdir(parents=True, exist_ok=True)
+    write_names(path.with_suffix(".new"), labeled.index, labeled.rows)
+    os.replace(path.with_suffix(".new"), path)
 
 
 @rank_zero_only

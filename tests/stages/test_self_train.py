@@ -45,6 +45,26 @@ def test_it_leaves_what_the_readme_says(tiny_run):
     assert not list(folder.rglob("*.new"))
 
 
+def test_the_labelled_images_are_listed_for_others(tiny_run, tmp_path):
+    recipe, _ = tiny_run
+    data = {**recipe["data"], "labeled": {**recipe["data"]["labeled"], "fraction": 0.5}}
+    with pytest.raises(ConfigError, match="stop here"):
+        self_train(
+            {**recipe, "data": data, "trainer": {"logger": {"class_path": "test_self_train.no_logger"}}}, tmp_path
+        )
+    listed = tmp_path / "labeled.txt"
+    again = {**data["labeled"], "fraction": 1.0, "list": str(listed)}
+    whole, part = SelfTrainingDataModule(labeled=data["labeled"]), SelfTrainingDataModule(labeled=again)
+    names = [[m.index("labeled").name(row) for row in m.rows("labeled")] for m in (whole, part)]
+    assert names[0] == names[1] == listed.read_text().split()
+    assert len(names[0]) == 4
+
+
+def no_logger():
+    """Ends a run where its first training begins."""
+    raise ConfigError("stop here")
+
+
 def test_the_report_and_its_numbers(run):
     _, folder = run
     metrics = write_report(folder)
