@@ -1,8 +1,9 @@
 """Fixtures that every room shares."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import helpers
@@ -44,3 +45,27 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
     recipe["data"]["cache_folder"] = str(folder / "cache")
     self_train(recipe, folder / "run")
     return recipe, folder / "run"
+
+
+@pytest.fixture
+def wandb_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """W&B without a network: `started`, the runs that were begun, and `logged`, what each was told, by its id."""
+    wandb = pytest.importorskip("wandb")
+    for name, value in {"MODE": "offline", "SILENT": "true", "DIR": str(tmp_path)}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    runs, init, log = SimpleNamespace(started=[], logged={}), wandb.init, wandb.Run.log
+
+    def noting_init(**options: Any) -> Any:
+        runs.started.append(init(**options))
+        return runs.started[-1]
+
+    def noting_log(run: Any, data: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        runs.logged.setdefault(run.id, {}).update(data)
+        log(run, data, *args, **kwargs)
+
+    monkeypatch.setattr(wandb, "init", noting_init)
+    monkeypatch.setattr(wandb.Run, "log", noting_log)
+    yield runs
+    if wandb.run is not None:
+        wandb.run.finish()
+    wandb.teardown()  # else the next test would have the environment of this one

@@ -1,5 +1,7 @@
 """From the words of a command to plain data, or to one sentence of what is wrong with them."""
 
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -72,4 +74,19 @@ def _as_plain(
     except ArgumentError as error:
         raise ConfigError(explain(str(error.message), vocabulary(parser))) from error
     plain: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_unset=False))
+    if isinstance(plain.get("output"), str):
+        plain["output"] = _with_environment("output", plain["output"])
     return plain
+
+
+def _with_environment(key: str, path: str) -> str:
+    """Return ``path`` with ``$NAME`` in it replaced by the environment's: W&B's agent asks no shell to do so.
+
+    Raises:
+        ConfigError: If there is no such variable.
+    """
+    expanded = os.path.expandvars(path)
+    missing = re.search(r"\$\{?(\w+)", expanded)
+    if missing is not None:
+        raise ConfigError(f"{key}: there is no environment variable {missing[1]} (in {path!r}).")
+    return expanded

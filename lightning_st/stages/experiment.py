@@ -29,9 +29,9 @@ from lightning_st.stages.manifest import SCHEMA, plain, read_manifest, write_jso
 from lightning_st.stages.preflight import refuse_early
 from lightning_st.stages.pretrain_section import pretraining_of
 from lightning_st.stages.run_trainings import control_training, teacher_training
+from lightning_st.stages.titles import EXPERIMENT_FILE
 from lightning_st.stages.train import make_data
 
-FILE_NAME = "experiment.json"
 _SECONDS_BETWEEN_LOOKS = 5.0
 
 RunArm = Callable[[Arm, Path, bool], None]
@@ -191,7 +191,7 @@ def _link(path: Path, target: Path) -> None:
 
 def _write_experiment(output: Path, settings: ExperimentSettings, arms: Sequence[Arm]) -> None:
     """Write what is compared; arms of an earlier command that had other levels or seeds stay in it."""
-    path = output / FILE_NAME
+    path = output / EXPERIMENT_FILE
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"arms": []}
     own = [{"folder": f"arms/{arm.name}", "levels": arm.levels, "seed": arm.seed} for arm in arms]
     kept = [arm for arm in before["arms"] if arm["levels"].keys() == arms[0].levels.keys() and arm not in own]

@@ -139,7 +139,7 @@ def decide(folder: Path, inputs: Mapping[str, Any], restart: bool) -> Action:
     return Action.SKIP if manifest["state"] == "complete" else Action.RESUME
 
 
-def begin(folder: Path, stage: str, inputs: Mapping[str, Any], action: Action) -> None:
+def begin(folder: Path, stage: str, inputs: Mapping[str, Any], action: Action, **facts: Any) -> None:
     """Write the manifest of a stage that begins; a stage that starts anew loses what it had left before."""
     if action is Action.START and folder.exists():
         whole = folder.resolve()  # a stage that several runs share is reached through a link
@@ -152,6 +152,7 @@ def begin(folder: Path, stage: str, inputs: Mapping[str, Any], action: Action) -
         "inputs": inputs,
         "versions": library_versions(),
         "began": time.time(),
+        **facts,
     }
     write_json(folder / FILE_NAME, record)
 

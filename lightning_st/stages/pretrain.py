@@ -16,6 +16,7 @@ from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
 from lightning_st.modules import TeacherModule
 from lightning_st.stages.building import require_arguments
+from lightning_st.stages.loggers import ending_wandb_run
 from lightning_st.stages.owned import owned_in, refuse_owned
 from lightning_st.stages.recipe import TRAIN_KEYS, TrainSettings, refuse_seed
 from lightning_st.stages.train import JOINT_LOSS, Training, run_training
@@ -102,7 +103,8 @@ def pretrain(recipe: PretrainRecipe | Mapping[str, Any], output: Path | str, res
             )
     """
     recipe = recipe if isinstance(recipe, PretrainRecipe) else PretrainRecipe(**recipe)
-    return run_training(pretraining(recipe, Path(output)), restart)
+    with ending_wandb_run(of_sweep=True):
+        return run_training(pretraining(recipe, Path(output)), restart)
 
 
 def pretraining(recipe: PretrainRecipe, folder: Path) -> Training:

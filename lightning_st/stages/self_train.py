@@ -14,6 +14,7 @@ from lightning_st.index import write_names
 from lightning_st.stages.announce import announce
 from lightning_st.stages.first_look import look_at_data
 from lightning_st.stages.locks import held, lock_files
+from lightning_st.stages.loggers import ending_wandb_run
 from lightning_st.stages.manifest import SCHEMA, decide, library_versions, read_manifest, write_json
 from lightning_st.stages.patience import RoundsSoFar, val_score
 from lightning_st.stages.preflight import refuse_early, refuse_other_rule
@@ -66,7 +67,7 @@ def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: 
     run = Path(output)
     data = make_data(recipe)
     refuse_early(recipe, data)
-    with held(lock_files(run, restart)):
+    with held(lock_files(run, restart)), ending_wandb_run(of_sweep=True):
         _write_run(run, recipe, data, "running")
         _write_labeled(run, data)
         look_at_data(run, data)

@@ -16,9 +16,12 @@ from lightning_st.modules import StudentModule, TaskModule, TeacherModule, check
 from lightning_st.stages.announce import announce
 from lightning_st.stages.building import arguments_of_class, build, build_factory, import_name
 from lightning_st.stages.evaluate import evaluate, is_better
+from lightning_st.stages.loggers import ending_wandb_run, wandb_run_id
 from lightning_st.stages.manifest import Action, begin, complete, decide
 from lightning_st.stages.recipe import TrainSettings
-from lightning_st.stages.trainers import finish_loggers, inference_trainer, training_trainer
+from lightning_st.stages.titles import title_of
+from lightning_st.stages.tracking import Tracking
+from lightning_st.stages.trainers import inference_trainer, training_trainer
 
 # What changes a trained model; all else in these sections says where and how fast it runs.
 _TRAINER_INPUTS = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "callbacks")
@@ -142,18 +145,22 @@ def run_training(training: Training, restart: bool = False) -> Path:
 
     module = training.make_module(data)
     monitor = f"val/{module.primary_metric}" if data.has("val") and module.primary_metric else None
-    trainer = training_trainer(recipe.trainer, settings, folder, monitor)
+    title, run_id = title_of(folder, training.role, recipe.seed), wandb_run_id(folder, action)
+    trainer = training_trainer(recipe.trainer, settings, folder, monitor, title, run_id)
     if trainer.is_global_zero:
-        begin(folder, training.role, inputs, action)
+        begin(folder, training.role, inputs, action, wandb_run=run_id)
     last = folder / "checkpoints" / "last.ckpt"
     resume_from = last if action is Action.RESUME and last.exists() else None
     announce(_announcement(training, data, resume_from))
-    trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
-    if monitor is not None:
-        _consider_last(trainer, module, monitor, data, last)
-    finish_loggers(trainer)
-    chosen = chosen_checkpoint(folder)
-    evaluate(inference_trainer(recipe.trainer, folder), module, data, chosen, folder / "evaluation.json")
+    with ending_wandb_run(of_sweep=False):
+        tracking = Tracking(trainer, title, settings.max_steps)
+        tracking.begin(inputs)
+        trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
+        if monitor is not None:
+            _consider_last(trainer, module, monitor, data, last)
+        chosen = chosen_checkpoint(folder)
+        scores = evaluate(inference_trainer(recipe.trainer, folder), module, data, chosen, folder / "evaluation.json")
+        tracking.conclude(scores)
     if trainer.is_global_zero:
         facts = {"max_steps": settings.max_steps, "weights": module.weights_kind, "parents": training.parents}
         relative = str(chosen.relative_to(folder))

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,16 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.loggers import Logger
 
 from lightning_st.errors import ConfigError
 from lightning_st.modules import WeightEMA
-from lightning_st.stages.building import build, import_name
+from lightning_st.stages.building import build
+from lightning_st.stages.loggers import make_loggers
 from lightning_st.stages.metrics_csv import MetricsCsv
 from lightning_st.stages.progress import ProgressLines
 from lightning_st.stages.recipe import TrainSettings
+from lightning_st.stages.titles import Title
 
 _MACHINE_KEYS = (
     "accelerator",
@@ -63,7 +65,9 @@ class LastCheckpoint(ModelCheckpoint):
         trainer.save_checkpoint(Path(str(self.dirpath)) / f"{self.filename}.ckpt")
 
 
-def training_trainer(options: Mapping[str, Any], settings: TrainSettings, folder: Path, monitor: str | None) -> Trainer:
+def training_trainer(
+    options: Mapping[str, Any], settings: TrainSettings, folder: Path, monitor: str | None, title: Title, run_id: str
+) -> Trainer:
     """Return the Trainer of a stage that trains.
 
     It keeps ``checkpoints/last.ckpt``, written at every validation interval, and where there is something to monitor
@@ -74,21 +78,25 @@ def training_trainer(options: Mapping[str, Any], settings: TrainSettings, folder
         settings: The stage's.
         folder: The stage's folder.
         monitor: The metric that decides which checkpoint is best, such as "val/AP"; None without a val split.
+        title: What its loggers call it.
+        run_id: Of its W&B run.
     """
-    named = {**options, "logger": [_name_logger(spec, folder) for spec in _as_list(options.get("logger"))]}
     with refusals_of_the_trainer():
-        return _training_trainer(_build_given(named), settings, folder, monitor)
+        loggers = make_loggers(options.get("logger"), title, run_id)
+        built = _build_given({key: value for key, value in options.items() if key != "logger"})
+        return _training_trainer(built, settings, folder, monitor, loggers)
 
 
-def _training_trainer(built: dict[str, Any], settings: TrainSettings, folder: Path, monitor: str | None) -> Trainer:
+def _training_trainer(
+    built: dict[str, Any], settings: TrainSettings, folder: Path, monitor: str | None, loggers: list[Logger]
+) -> Trainer:
     callbacks = [*_as_list(built.pop("callbacks", None)), *_checkpoints(settings, folder, monitor)]
     if settings.ema_decay is not None:
         callbacks.append(WeightEMA(decay=settings.ema_decay))
-    loggers = [MetricsCsv(folder / "metrics.csv"), *built.pop("logger")]
     built.setdefault("log_every_n_steps", max(1, min(50, settings.max_steps // 100)))
     return Trainer(
         **_with_plugins(built),
-        logger=loggers,
+        logger=[MetricsCsv(folder / "metrics.csv"), *loggers],
         callbacks=_with_progress(callbacks, built, folder),
         max_steps=settings.max_steps,
         max_epochs=-1,
@@ -111,14 +119,6 @@ def refusals_of_the_trainer() -> Iterator[None]:
         yield
     except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
-
-
-def finish_loggers(trainer: Trainer) -> None:
-    """End what a logger keeps open, as W&B its run: the next stage's is another one."""
-    for logger in trainer.loggers:
-        finish = getattr(getattr(logger, "experiment", None), "finish", None)
-        if finish is not None:
-            finish()
 
 
 def inference_trainer(options: Mapping[str, Any], folder: Path, extra: Callback | None = None) -> Trainer:
@@ -150,18 +150,6 @@ def _checkpoints(settings: TrainSettings, folder: Path, monitor: str | None) -> 
         return [last]
     best = ModelCheckpoint(checkpoints, "best", monitor=monitor, mode="max", enable_version_counter=False)
     return [best, last]  # in this order: the last holds what the best knows
-
-
-def _name_logger(spec: Any, folder: Path) -> Any:
-    """Name the logger of a stage "round_0/teacher", "control" ..., unless the user named it or it takes no name."""
-    if not isinstance(spec, Mapping) or "class_path" not in spec:
-        return spec
-    parameter = signature(import_name(spec["class_path"])).parameters.get("name")
-    arguments = dict(spec.get("init_args") or {})
-    if parameter is None or arguments.get("name", parameter.default) != parameter.default:
-        return spec
-    name = f"{folder.parent.name}/{folder.name}" if folder.parent.name.startswith("round_") else folder.name
-    return {**spec, "init_args": {**arguments, "name": name}}
 
 
 def _build_given(options: Mapping[str, Any]) -> dict[str, Any]:
