@@ -49,11 +49,11 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
 
 @pytest.fixture
 def wandb_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """W&B without a network: `started`, the runs that were begun, and `logged`, what each was told, by its id."""
+    """W&B without a network: `started`, the runs; `logged`, what each was told, by its id; the `artifacts` of all."""
     wandb = pytest.importorskip("wandb")
     for name, value in {"MODE": "offline", "SILENT": "true", "DIR": str(tmp_path)}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
-    runs, init, log = SimpleNamespace(started=[], logged={}), wandb.init, wandb.Run.log
+    runs, init, log = SimpleNamespace(started=[], logged={}, artifacts=[]), wandb.init, wandb.Run.log
 
     def noting_init(**options: Any) -> Any:
         runs.started.append(init(**options))
@@ -63,6 +63,13 @@ def wandb_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simp
         runs.logged.setdefault(run.id, {}).update(data)
         log(run, data, *args, **kwargs)
 
+    log_artifact = wandb.Run.log_artifact
+
+    def noting_log_artifact(run: Any, artifact: Any, *args: Any, **kwargs: Any) -> Any:
+        runs.artifacts.append(artifact)
+        return log_artifact(run, artifact, *args, **kwargs)
+
+    monkeypatch.setattr(wandb.Run, "log_artifact", noting_log_artifact)
     monkeypatch.setattr(wandb, "init", noting_init)
     monkeypatch.setattr(wandb.Run, "log", noting_log)
     yield runs

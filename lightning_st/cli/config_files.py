@@ -9,10 +9,22 @@ from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
 from lightning_st.errors import ConfigError
 
-_GROUPS = ("data", "teacher", "student", "training", "pseudo_label", "trainer")
+_GROUPS = ("data", "teacher", "student", "training", "pseudo_label", "trainer", "tracking")
 """Keys that hold further keys, always."""
 
-_OF_RECIPES = ("teacher", "student", "training", "pseudo_label", "pretrain", "rounds", "control", "output", "restart")
+_OF_RECIPES = (
+    "teacher",
+    "student",
+    "training",
+    "pseudo_label",
+    "pretrain",
+    "rounds",
+    "patience",
+    "control",
+    "tracking",
+    "output",
+    "restart",
+)
 _MODULES = ("TeacherModule", "StudentModule")
 
 

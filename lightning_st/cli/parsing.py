@@ -12,7 +12,7 @@ from lightning_st.cli.config_files import check_config_files
 from lightning_st.cli.hints import Vocabulary, explain
 from lightning_st.errors import ConfigError
 
-OTHER_SECTIONS = ("trainer", "teacher", "student", "pseudo_label", "pretrain", "training", "experiment")
+OTHER_SECTIONS = ("trainer", "teacher", "student", "pseudo_label", "pretrain", "training", "experiment", "tracking")
 """Sections of the recipes besides data and model: what a command accepts that reads these alone."""
 
 RUN_KEYS = ("config", "output", "restart", "checkpoint", "seed_everything")

@@ -14,7 +14,7 @@ from lightning_st.cli.vocabulary import pretrain_vocabulary
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
 from lightning_st.modules import TeacherModule
-from lightning_st.stages import PretrainRecipe, Recipe
+from lightning_st.stages import PretrainRecipe, Recipe, TrackingSettings
 from lightning_st.stages import pretrain as run_pretrain
 from lightning_st.stages.owned import owned_in
 from lightning_st.stages.pretrain_section import whole_section
@@ -43,6 +43,7 @@ def pretrain_parser() -> ArgumentParser:
     add_train_settings(parser, "training")
     about_alpha = "in joint training: weight of the classes of whole images; null: 1"
     parser.add_argument("--training.alpha", type=float | None, default=None, help=about_alpha)
+    parser.add_class_arguments(TrackingSettings, "tracking", instantiate=False)
     parser.add_class_arguments(Trainer, "trainer", skip=set(owned_in("trainer")), instantiate=False)
     return parser
 

@@ -16,7 +16,7 @@ from lightning_st.cli.vocabulary import recipe_vocabulary
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.modules import StudentModule, TeacherModule
 from lightning_st.reports import write_report
-from lightning_st.stages import PseudoLabelSettings, Recipe
+from lightning_st.stages import PseudoLabelSettings, Recipe, TrackingSettings
 from lightning_st.stages import pseudo_label as run_pseudo_label
 from lightning_st.stages import self_train as run_self_train
 from lightning_st.stages.owned import owned_in
@@ -82,6 +82,7 @@ def recipe_parser(command: str, about: str) -> ArgumentParser:
     parser.add_class_arguments(PseudoLabelSettings, "pseudo_label", instantiate=False)
     for name, about_part in _PRETRAIN.items():
         parser.add_argument(f"--pretrain.{name}", type=dict[str, Any], default={}, help=about_part)
+    parser.add_class_arguments(TrackingSettings, "tracking", instantiate=False)
     parser.add_class_arguments(Trainer, "trainer", skip=set(owned_in("trainer")), instantiate=False)
     return parser
 

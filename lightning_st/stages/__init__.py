@@ -2,13 +2,14 @@
 
 from lightning_st.stages.pretrain import PretrainRecipe, pretrain
 from lightning_st.stages.pseudo_label import pseudo_label
-from lightning_st.stages.recipe import PseudoLabelSettings, Recipe, TrainSettings
+from lightning_st.stages.recipe import PseudoLabelSettings, Recipe, TrackingSettings, TrainSettings
 from lightning_st.stages.self_train import self_train
 
 __all__ = [
     "PretrainRecipe",
     "PseudoLabelSettings",
     "Recipe",
+    "TrackingSettings",
     "TrainSettings",
     "pretrain",
     "pseudo_label",

@@ -30,7 +30,18 @@ FACTORS: dict[str, str] = {
 }
 """Factors that go by a short name, to the key of the recipe that they set. Others go by their key."""
 
-_SECTIONS = ("data", "model", "pretrain", "teacher", "student", "pseudo_label", "trainer", "rounds", "patience")
+_SECTIONS = (
+    "data",
+    "model",
+    "pretrain",
+    "teacher",
+    "student",
+    "pseudo_label",
+    "trainer",
+    "rounds",
+    "patience",
+    "tracking",
+)
 
 
 @dataclass

@@ -8,7 +8,7 @@ sweep, whose agent has chosen the one run that it looks at, all stages log to th
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
@@ -54,11 +54,6 @@ def wandb_run_id(folder: Path, action: Action) -> str:
     """Return the id of the W&B run of a stage: that of its manifest where it goes on, else a new one."""
     manifest = read_manifest(folder) if action is Action.RESUME else None
     return (manifest or {}).get("wandb_run") or secrets.token_hex(4)
-
-
-def wandb_loggers(loggers: Sequence[Logger]) -> list[WandbLogger]:
-    """Return those that log to W&B."""
-    return [logger for logger in loggers if isinstance(logger, WandbLogger)]
 
 
 @contextmanager

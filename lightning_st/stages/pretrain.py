@@ -18,7 +18,7 @@ from lightning_st.modules import TeacherModule
 from lightning_st.stages.building import require_arguments
 from lightning_st.stages.loggers import ending_wandb_run
 from lightning_st.stages.owned import owned_in, refuse_owned
-from lightning_st.stages.recipe import TRAIN_KEYS, TrainSettings, refuse_seed
+from lightning_st.stages.recipe import TRAIN_KEYS, TrackingSettings, TrainSettings, refuse_seed
 from lightning_st.stages.train import JOINT_LOSS, Training, run_training
 
 _ALPHA = "alpha"
@@ -36,6 +36,7 @@ class PretrainRecipe:
             the classes of whole images, which is 1 where it is missing: the losses are added.
         trainer: Arguments of Lightning's ``Trainer``.
         seed: Of every random draw.
+        tracking: ``TrackingSettings``.
     """
 
     data: dict[str, Any]
@@ -43,6 +44,7 @@ class PretrainRecipe:
     training: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+    tracking: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before anything is read."""
@@ -56,6 +58,7 @@ class PretrainRecipe:
         given = {key: value for key, value in module.items() if key != _ALPHA}
         require_arguments("training", TeacherModule, given, others=others, owned=owned_in("training"))
         require_arguments("trainer", Trainer, self.trainer, owned=owned_in("trainer"))
+        TrackingSettings.read(self.tracking)
 
     def settings(self, is_joint: bool) -> TrainSettings:
         """Return the settings of the training, with those of the joint loss in joint training.

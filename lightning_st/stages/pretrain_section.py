@@ -52,7 +52,7 @@ def pretrain_recipe(recipe: Recipe) -> PretrainRecipe | None:
     """
     try:
         fields = whole_section(recipe)
-        return None if fields is None else PretrainRecipe(**fields, seed=recipe.seed)
+        return None if fields is None else PretrainRecipe(**fields, seed=recipe.seed, tracking=recipe.tracking)
     except ConfigError as error:
         raise ConfigError(f"pretrain: {error}") from error
 

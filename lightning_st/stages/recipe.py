@@ -139,12 +139,55 @@ class TrainSettings:
         return min(self.validate_every or max(1, self.max_steps // 10), self.max_steps)
 
 
+@dataclass
+class TrackingSettings:
+    """What the loggers of ``trainer.logger`` get besides numbers.
+
+    Attributes:
+        pictures: How many images with their pseudo-labels, and how many of val with predictions, W&B and TensorBoard
+            get of each stage; 0 for none.
+        artifacts: What W&B keeps: "checkpoints", the one that was chosen of each stage; "pseudo_labels", the student's.
+    """
+
+    pictures: int = 16
+    artifacts: list[Literal["checkpoints", "pseudo_labels"]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Refuse values that can't be meant."""
+        if self.pictures < 0:
+            raise ConfigError.expected("tracking.pictures", "at least 0", self.pictures)
+        unknown = [name for name in self.artifacts if name not in ARTIFACTS]
+        if unknown:
+            raise ConfigError.unknown_choice("tracking.artifacts", unknown[0], ARTIFACTS)
+
+    @classmethod
+    def read(cls, section: Mapping[str, Any]) -> "TrackingSettings":
+        """Return the settings of a config section."""
+        refuse_unknown("tracking", section, cls)
+        return cls(**section)
+
+
+ARTIFACTS = ("checkpoints", "pseudo_labels")
+"""What ``tracking.artifacts`` may name."""
+
 TRAIN_KEYS = tuple(f.name for f in fields(TrainSettings) if f.name != "module")
 """Keys of the sections ``teacher`` and ``student`` that are no arguments of a LightningModule."""
 
 
 PRETRAIN_SECTIONS = ("data", "model", "training", "trainer")
 """What the section ``pretrain`` of a run's recipe may hold."""
+
+
+def refuse_unknown(section: str, given: Mapping[str, Any], settings: Any) -> None:
+    """Refuse keys of a section that its dataclass has no field for.
+
+    Raises:
+        ConfigError: Naming the first, and the nearest that there is.
+    """
+    known = [f.name for f in fields(settings)]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ConfigError.unknown_choice(f"key of {section}", unknown[0], known)
 
 
 def refuse_seed(seed: int) -> None:
@@ -177,6 +220,7 @@ class Recipe:
         pretrain: A pre-training that the run begins with, whose backbone teacher, control, and students of ``model``
             that start from random weights then have: "model" by class path, "data", "training" and "trainer" as in
             ``PretrainRecipe``. What it leaves out is the run's; None for none.
+        tracking: ``TrackingSettings``.
     """
 
     data: dict[str, Any]
@@ -190,6 +234,7 @@ class Recipe:
     patience: int | None = None
     control: bool | Literal["epochs", "compute"] = False
     pretrain: dict[str, dict[str, Any]] | None = None
+    tracking: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before anything is read."""
@@ -213,13 +258,11 @@ class Recipe:
             require_arguments(name, kind, module, others=TRAIN_KEYS, owned=owned_in(name))
         require_arguments("trainer", Trainer, self.trainer, owned=owned_in("trainer"))
         self.labelling()
+        TrackingSettings.read(self.tracking)
 
     def labelling(self) -> PseudoLabelSettings:
         """Return the settings of the pseudo-label stage."""
-        unknown = set(self.pseudo_label) - {f.name for f in fields(PseudoLabelSettings)}
-        if unknown:
-            known = [f.name for f in fields(PseudoLabelSettings)]
-            raise ConfigError.unknown_choice("key of pseudo_label", min(unknown), known)
+        refuse_unknown("pseudo_label", self.pseudo_label, PseudoLabelSettings)
         return PseudoLabelSettings(**self.pseudo_label)
 
     def to_json(self) -> dict[str, Any]:

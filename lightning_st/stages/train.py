@@ -40,6 +40,7 @@ class RunRecipe(Protocol):
     model: dict[str, Any]
     trainer: dict[str, Any]
     seed: int
+    tracking: dict[str, Any]
 
 
 @dataclass
@@ -153,14 +154,14 @@ def run_training(training: Training, restart: bool = False) -> Path:
     resume_from = last if action is Action.RESUME and last.exists() else None
     announce(_announcement(training, data, resume_from))
     with ending_wandb_run(of_sweep=False):
-        tracking = Tracking(trainer, title, settings.max_steps)
-        tracking.begin(inputs)
+        tracking = Tracking(trainer, title, data, recipe, settings.max_steps)
+        tracking.begin(inputs, training.pseudo_labels)
         trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
         if monitor is not None:
             _consider_last(trainer, module, monitor, data, last)
         chosen = chosen_checkpoint(folder)
         scores = evaluate(inference_trainer(recipe.trainer, folder), module, data, chosen, folder / "evaluation.json")
-        tracking.conclude(scores)
+        tracking.conclude(scores, module, chosen)
     if trainer.is_global_zero:
         facts = {"max_steps": settings.max_steps, "weights": module.weights_kind, "parents": training.parents}
         relative = str(chosen.relative_to(folder))

@@ -1,6 +1,7 @@
 """Loggers of the user's own: one W&B run a stage, or one for all, and what each is told, beside the CSV file."""
 
 import json
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -28,6 +29,7 @@ def test_each_stage_is_a_run_of_its_own(tmp_path, wandb_runs):
         logger("WandbLogger", save_dir=str(tmp_path)),
         logger("TensorBoardLogger", save_dir=str(boards)),
     ]
+    recipe["tracking"] = {"pictures": 3, "artifacts": ["checkpoints", "pseudo_labels"]}
     run = tmp_path / "mine"
     self_train(recipe, run)
     teacher, student = wandb_runs.started
@@ -35,6 +37,14 @@ def test_each_stage_is_a_run_of_its_own(tmp_path, wandb_runs):
     assert (student.group, student.job_type, student.project) == ("mine", "student", "lightning_st")
     assert student.tags == ("student", "round_0", "seed_0")
     assert wandb.run is None
+    artifacts = [artifact for artifact in wandb_runs.artifacts if artifact.type != "run_table"]  # tables are such too
+    kept = [(artifact.type, artifact.name, sorted(artifact.manifest.entries)) for artifact in artifacts]
+    assert kept == [
+        ("checkpoint", "mine_round_0_teacher-checkpoint", ["best.ckpt"]),
+        ("pseudo_labels", "mine_round_0_student-pseudo_labels", ["labels.index", "manifest.json"]),
+        ("checkpoint", "mine_round_0_student-checkpoint", ["best.ckpt"]),
+    ]
+    assert artifacts[-1].metadata["scores"].keys() == {"val", "test"}
     for stage, started in (("teacher", teacher), ("student", student)):
         folder = run / "round_0" / stage
         assert (folder / "metrics.csv").is_file()
@@ -44,6 +54,11 @@ def test_each_stage_is_a_run_of_its_own(tmp_path, wandb_runs):
         logged = wandb_runs.logged[started.id]
         scalars = {name for name, value in logged.items() if isinstance(value, int | float)}
         assert set(events.Tags()["scalars"]) - ADDED_BY_TENSORBOARD == scalars - ADDED_BY_WANDB
+        tables = {"teacher": ["val_predictions"], "student": ["pseudo_labels", "val_predictions"]}[stage]
+        assert sorted(events.Tags()["images"]) == [f"{table}/{number:02d}" for table in tables for number in range(3)]
+        for table in tables:
+            assert len(logged[table].data) == 3
+            assert isinstance(logged[table].data[0][1], wandb.Image)
         assert {"train/loss", "val/AP", "best/val/AP", "best/test/AP"} <= scalars
         best = json.loads((folder / "evaluation.json").read_text())["splits"]["val"]["AP"]
         assert logged["best/val/AP"] == best
@@ -59,8 +74,13 @@ def test_what_the_user_named_stays(monkeypatch):
         (made,) = make_loggers([logger("WandbLogger")], TITLE, "run_id")
         assert name not in made._wandb_init
     assert made._wandb_init["id"] == "run_id"
-    (board,) = make_loggers([logger("TensorBoardLogger", save_dir="boards", name="mine")], TITLE, "run_id")
-    assert board.name == "mine"
+
+
+def test_tensorboard_alone_needs_no_wandb(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # so that importing it fails
+    given = [logger("TensorBoardLogger", save_dir="boards"), logger("TensorBoardLogger", save_dir="boards", name="own")]
+    with ending_wandb_run(of_sweep=False):
+        assert [made.name for made in make_loggers(given, TITLE, "run_id")] == [TITLE.name, "own"]
 
 
 def test_a_command_line_leaves_lightnings_own_settings(monkeypatch):
