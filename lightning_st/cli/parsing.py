@@ -15,7 +15,7 @@ from lightning_st.errors import ConfigError
 OTHER_SECTIONS = ("trainer", "teacher", "student", "pseudo_label", "pretrain", "training", "experiment", "tracking")
 """Sections of the recipes besides data and model: what a command accepts that reads these alone."""
 
-RUN_KEYS = ("config", "output", "restart", "checkpoint", "seed_everything")
+RUN_KEYS = ("config", "output", "restart", "shared", "checkpoint", "seed_everything")
 """Keys that are no sections of a recipe."""
 
 

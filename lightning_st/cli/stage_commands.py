@@ -33,10 +33,14 @@ _PRETRAIN = {
 def self_train(words: Sequence[str]) -> None:
     """Run the whole of self-training and write its report."""
     parser = recipe_parser("self_train", "Train a teacher, label with it, train a student on both; then report.")
+    about_shared = (
+        "a folder for teachers, pseudo-labels and controls that runs have in common, such as those of a sweep"
+    )
+    parser.add_argument("--shared", type=str | None, default=None, help=about_shared)
     config = parse_recipe(parser, words)
     prepare_console()
     output = Path(config["output"])
-    run_self_train(read_recipe(config), output, restart=config["restart"])
+    run_self_train(read_recipe(config), output, restart=config["restart"], shared=config["shared"])
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
         write_report(output)
         print(f"Report: {output / 'report' / 'index.html'}")
@@ -52,6 +56,14 @@ def pseudo_label(words: Sequence[str]) -> None:
     config = parse_recipe(parser, words)
     prepare_console()
     run_pseudo_label(read_recipe(config), Path(config["checkpoint"]), Path(config["output"]), restart=config["restart"])
+
+
+def self_train_parser() -> ArgumentParser:
+    """Return the parser of ``self_train``."""
+    parser = recipe_parser("self_train", "Train a teacher, label with it, train a student on both; then report.")
+    about = "a folder for teachers, pseudo-labels and controls that several runs have in common, as those of a sweep"
+    parser.add_argument("--shared", type=str | None, default=None, help=about)
+    return parser
 
 
 def recipe_parser(command: str, about: str) -> ArgumentParser:

@@ -8,9 +8,7 @@ Any number of processes, on any machines that see the folder, may be given the s
 nobody is at. An arm's locks are its own process's, so what dies is taken over, and what lives is waited for.
 """
 
-import hashlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -29,6 +27,7 @@ from lightning_st.stages.manifest import SCHEMA, plain, read_manifest, write_jso
 from lightning_st.stages.preflight import refuse_early
 from lightning_st.stages.pretrain_section import pretraining_of
 from lightning_st.stages.run_trainings import control_training, teacher_training
+from lightning_st.stages.sharing import digest, link
 from lightning_st.stages.titles import EXPERIMENT_FILE
 from lightning_st.stages.train import make_data
 
@@ -154,7 +153,7 @@ def _prepare(arm: Arm, output: Path) -> None:
     record["seed_everything"] = record.pop("seed")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(plain(record), sort_keys=False), encoding="utf-8")
     for name, key in _shared_stages(arm, data).items():
-        _link(folder / name, output / "shared" / key)
+        link(folder / name, output / "shared" / key)
 
 
 def _shared_stages(arm: Arm, data: SelfTrainingDataModule) -> dict[str, str]:
@@ -165,28 +164,14 @@ def _shared_stages(arm: Arm, data: SelfTrainingDataModule) -> dict[str, str]:
     recipe, nowhere, stages = arm.recipe, Path(), dict[str, str]()
     pretrained, backbone = pretraining_of(recipe, nowhere), None
     if pretrained is not None:
-        backbone = Path(_digest(pretrained.inputs(pretrained.make_data())))
+        backbone = Path(digest(pretrained.inputs(pretrained.make_data())))
         stages[pretrained.folder.name] = f"pretrain_{backbone}"
-    teacher = Path(_digest(teacher_training(recipe, nowhere, backbone, str).inputs(data)))
+    teacher = Path(digest(teacher_training(recipe, nowhere, backbone, str).inputs(data)))
     stages["round_0/teacher"] = f"teacher_{teacher}"
     if recipe.control and recipe.patience is None:  # else how long it trains shows when the rounds are done
         control = control_training(recipe, nowhere, teacher, backbone, str)
-        stages["control"] = f"control_{_digest(control.inputs(data))}"
+        stages["control"] = f"control_{digest(control.inputs(data))}"
     return stages
-
-
-def _digest(inputs: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(plain(inputs), sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _link(path: Path, target: Path) -> None:
-    """Make ``path`` lead to ``target``, relative to it, so that the whole may be moved."""
-    target.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_symlink() and path.resolve() != target.resolve():
-        path.unlink()
-    if not path.exists():
-        path.symlink_to(os.path.relpath(target, path.parent), target_is_directory=True)
 
 
 def _write_experiment(output: Path, settings: ExperimentSettings, arms: Sequence[Arm]) -> None:

@@ -12,20 +12,26 @@ from lightning_st.stages.announce import announce
 from lightning_st.stages.manifest import is_complete
 
 _SHARED_STAGES = ("pretrain", "round_0/teacher", "control")
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def lock_files(run: Path, restart: bool = False) -> list[Path]:
+def lock_files(run: Path) -> list[Path]:
     """Return the locks of a run: its own, and those of its stages that other runs share, which are links.
 
     A shared stage that is complete is only read, and runs may do that side by side.
-
-    Args:
-        run: The run's folder.
-        restart: Whether a complete stage may be made anew.
     """
     links = [run / name for name in _SHARED_STAGES if (run / name).is_symlink()]
-    links = [link for link in links if restart or not is_complete(link)]
-    return [run / ".lock", *(link.resolve().with_name(f"{link.resolve().name}.lock") for link in links)]
+    links = [link for link in links if not is_complete(link)]
+    return [run_lock(run), *map(_shared_lock, links)]
+
+
+def run_lock(run: Path) -> Path:
+    """Return a run's own lock."""
+    return run / ".lock"
+
+
+def _shared_lock(link: Path) -> Path:
+    return link.resolve().with_name(f"{link.resolve().name}.lock")
 
 
 @contextmanager
@@ -50,6 +56,30 @@ def held(locks: Sequence[Path]) -> Iterator[None]:
             except NotImplementedError:
                 announce(f"{path}: its file system has no locks: do not start a second process in this folder.")
         yield
+
+
+@contextmanager
+def alone_in(stage: Path) -> Iterator[None]:
+    """Hold the lock of a stage that other runs share, which is a link, when none of them is at it any more.
+
+    The first process of a run waits for the others: they have to be started by it, and later.
+    """
+    if getattr(rank_zero_only, "rank", 0) != 0 or not stage.is_symlink():
+        yield
+        return
+    path = _shared_lock(stage)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        announce(f"{stage}: another run is at this stage, which both share; waiting for it.")
+        lock.acquire(poll_interval=_SECONDS_BETWEEN_LOOKS)
+    except NotImplementedError:
+        announce(f"{path}: its file system has no locks: do not start a second run that shares this stage.")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def are_free(locks: Sequence[Path]) -> bool:

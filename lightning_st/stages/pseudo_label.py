@@ -48,8 +48,10 @@ from lightning_st.selftrain import (
 )
 from lightning_st.stages.announce import announce
 from lightning_st.stages.building import build_factory
+from lightning_st.stages.locks import alone_in
 from lightning_st.stages.manifest import Action, begin, complete, decide, plain, read_manifest
 from lightning_st.stages.recipe import RULES, PseudoLabelSettings, Recipe
+from lightning_st.stages.sharing import share
 from lightning_st.stages.train import make_data
 from lightning_st.stages.trainers import inference_trainer
 from lightning_st.types import EvalBatch, ScoreThresholds, TargetName
@@ -82,16 +84,39 @@ def pseudo_label(
 
 
 def label_images(
-    recipe: Recipe, checkpoint: Path, folder: Path, model: Mapping[str, Any], restart: bool = False
+    recipe: Recipe,
+    checkpoint: Path,
+    folder: Path,
+    model: Mapping[str, Any],
+    restart: bool = False,
+    shared: Path | None = None,
 ) -> dict[str, Any]:
-    """Label the unlabelled images with ``checkpoint``, whose task ``model`` names, and return the store's manifest."""
-    settings = recipe.labelling()
-    rule = make_rule(settings)
+    """Label the unlabelled images with ``checkpoint``, whose task ``model`` names, and return the store's manifest.
+
+    Where ``shared`` is given the store lies there, for all runs of the same inputs and the same rule.
+    """
+    rule = make_rule(recipe.labelling())
     data = make_data(recipe)
     refuse_without(data, rule)
     inputs = _inputs(recipe, checkpoint, data, model)
+    if shared is not None:
+        share(folder, shared, "pseudo_labels", {**inputs, "rule": rule_spec(rule)})
+    with alone_in(folder):
+        return _label_images(recipe, checkpoint, folder, model, data, inputs, rule, restart)
+
+
+def _label_images(
+    recipe: Recipe,
+    checkpoint: Path,
+    folder: Path,
+    model: Mapping[str, Any],
+    data: SelfTrainingDataModule,
+    inputs: Mapping[str, Any],
+    rule: ConfidenceRule,
+    restart: bool,
+) -> dict[str, Any]:
+    settings, spec = recipe.labelling(), rule_spec(rule)
     action = decide(folder, inputs, restart)
-    spec = rule_spec(rule)
     if action is Action.SKIP and (found := read_manifest(folder)) is not None and found["rule"] == spec:
         announce(f"{folder}: complete, nothing to do.")
         return found

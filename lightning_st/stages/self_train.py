@@ -9,11 +9,11 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_st.data import SelfTrainingDataModule
-from lightning_st.errors import StageError
+from lightning_st.errors import ConfigError, StageError
 from lightning_st.index import write_names
 from lightning_st.stages.announce import announce
 from lightning_st.stages.first_look import look_at_data
-from lightning_st.stages.locks import held, lock_files
+from lightning_st.stages.locks import held, run_lock
 from lightning_st.stages.loggers import ending_wandb_run
 from lightning_st.stages.manifest import SCHEMA, decide, library_versions, read_manifest, write_json
 from lightning_st.stages.patience import RoundsSoFar, val_score
@@ -28,7 +28,12 @@ LABELED_FILE = "labeled.txt"
 """Of a run: the labelled images, a name a line."""
 
 
-def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: bool = False) -> Path:
+def self_train(
+    recipe: Recipe | Mapping[str, Any],
+    output: Path | str,
+    restart: bool = False,
+    shared: Path | str | None = None,
+) -> Path:
     """Train a teacher on the labelled images, label the others with it, train a student on both; again for each round.
 
     Before that a backbone is pre-trained, where the recipe has a section ``pretrain``.
@@ -39,6 +44,7 @@ def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: 
         recipe: The recipe, or its fields as a dict.
         output: The run's folder. What it will hold stands in the README.
         restart: Make a stage anew whose inputs have changed, and those after it, instead of refusing.
+        shared: Where other runs may look for the same teacher, pseudo-labels and control; they are links in ``output``.
 
     Returns:
         The checkpoint of the last student; with patience that of the best round on val, where one helped.
@@ -67,22 +73,31 @@ def self_train(recipe: Recipe | Mapping[str, Any], output: Path | str, restart: 
     run = Path(output)
     data = make_data(recipe)
     refuse_early(recipe, data)
-    with held(lock_files(run, restart)), ending_wandb_run(of_sweep=True):
+    if shared is not None:
+        _refuse_processes_that_do_not_wait()
+    with held([run_lock(run)]), ending_wandb_run(of_sweep=True):
         _write_run(run, recipe, data, "running")
         _write_labeled(run, data)
         look_at_data(run, data)
-        chosen, rounds = _run_stages(recipe, run, data, restart)
+        chosen, rounds = _run_stages(recipe, run, data, restart, None if shared is None else Path(shared))
         _write_run(run, recipe, data, "complete", rounds)
     return chosen
 
 
+@rank_zero_only
+def _refuse_processes_that_do_not_wait() -> None:
+    """Refuse to wait for a stage of another run in one process while others, started with it, do not."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("--shared takes one process for each run, or those that Lightning starts: no torchrun.")
+
+
 def _run_stages(
-    recipe: Recipe, run: Path, data: SelfTrainingDataModule, restart: bool
+    recipe: Recipe, run: Path, data: SelfTrainingDataModule, restart: bool, shared: Path | None
 ) -> tuple[Path, RoundsSoFar | None]:
     """Train, label and train again; return the checkpoint that stands for the run, and with patience the rounds."""
     pretrained = pretraining_of(recipe, run)
-    backbone = None if pretrained is None else run_training(pretrained, restart)
-    teacher = run_training(teacher_training(recipe, run / "round_0" / "teacher", backbone), restart)
+    backbone = None if pretrained is None else run_training(pretrained, restart, shared)
+    teacher = run_training(teacher_training(recipe, run / "round_0" / "teacher", backbone), restart, shared)
     rounds = None if recipe.patience is None else RoundsSoFar(recipe.patience, *val_score(run / "round_0" / "teacher"))
     students: list[Path] = []
     for number in range(recipe.rounds):
@@ -91,7 +106,7 @@ def _run_stages(
             control = control_training(recipe, run / "control", teacher, backbone)
             decide(control.folder, control.inputs(data), restart)
         newest = [teacher, *students][-1]
-        students.append(_round(recipe, run / f"round_{number}", newest, number, backbone, restart))
+        students.append(_round(recipe, run / f"round_{number}", newest, number, backbone, restart, shared))
         if rounds is not None:
             rounds.add(val_score(run / f"round_{number}" / "student")[1])
             if (sentence := rounds.stopped(recipe.rounds)) is not None:
@@ -99,19 +114,27 @@ def _run_stages(
                 break
     if recipe.control:
         done = replace(recipe, rounds=len(students), patience=None)
-        run_training(control_training(done, run / "control", teacher, backbone), restart)
+        run_training(control_training(done, run / "control", teacher, backbone), restart, shared)
     best = None if rounds is None else rounds.best_round
     return students[-1 if best is None else best], rounds
 
 
-def _round(recipe: Recipe, folder: Path, teacher: Path, number: int, backbone: Path | None, restart: bool) -> Path:
+def _round(
+    recipe: Recipe,
+    folder: Path,
+    teacher: Path,
+    number: int,
+    backbone: Path | None,
+    restart: bool,
+    shared: Path | None,
+) -> Path:
     """Label with ``teacher``, train a student, and return its checkpoint."""
     store = folder / "pseudo_labels"
     if not restart:
         refuse_other_rule(recipe, folder)
     own_model = recipe.student.get("model")
     teachers_model = recipe.model if number == 0 else own_model or recipe.model
-    manifest = label_images(recipe, teacher, store, teachers_model, restart)
+    manifest = label_images(recipe, teacher, store, teachers_model, restart, shared)
     _refuse_empty_labels(manifest, store)
     return run_training(student_training(recipe, folder / "student", store, manifest, teacher, backbone), restart)
 

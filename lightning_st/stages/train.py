@@ -16,9 +16,11 @@ from lightning_st.modules import StudentModule, TaskModule, TeacherModule, check
 from lightning_st.stages.announce import announce
 from lightning_st.stages.building import arguments_of_class, build, build_factory, import_name
 from lightning_st.stages.evaluate import evaluate, is_better
+from lightning_st.stages.locks import alone_in
 from lightning_st.stages.loggers import ending_wandb_run, wandb_run_id
 from lightning_st.stages.manifest import Action, begin, complete, decide
 from lightning_st.stages.recipe import TrainSettings
+from lightning_st.stages.sharing import share
 from lightning_st.stages.titles import title_of
 from lightning_st.stages.tracking import Tracking
 from lightning_st.stages.trainers import inference_trainer, training_trainer
@@ -130,15 +132,27 @@ class Training:
         return StudentModule(factory, init=init, **arguments)
 
 
-def run_training(training: Training, restart: bool = False) -> Path:
+def run_training(training: Training, restart: bool = False, shared: Path | None = None) -> Path:
     """Run one training stage, or what is left of it, and return the checkpoint that was chosen and evaluated.
+
+    Args:
+        training: What is trained.
+        restart: Begin anew where the inputs have changed, instead of refusing.
+        shared: Where other runs look for the same training; the stage's folder becomes a link to it.
 
     Raises:
         StageError: If what is in the folder was made from other inputs and ``restart`` is not given.
     """
-    recipe, folder, settings = training.recipe, training.folder, training.settings
     data = training.make_data()
     inputs = training.inputs(data)
+    if shared is not None:
+        share(training.folder, shared, training.role, inputs)
+    with alone_in(training.folder):
+        return _run_training(training, data, inputs, restart)
+
+
+def _run_training(training: Training, data: SelfTrainingDataModule, inputs: Mapping[str, Any], restart: bool) -> Path:
+    recipe, folder, settings = training.recipe, training.folder, training.settings
     action = decide(folder, inputs, restart)
     if action is Action.SKIP:
         announce(f"{folder}: complete, nothing to do.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from lightning_st.cli.stage_commands import parse_recipe, read_recipe, recipe_parser
+from lightning_st.cli.stage_commands import parse_recipe, read_recipe, self_train_parser
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "tracking.md").read_text()
@@ -23,7 +23,7 @@ def commands():
 
 def test_the_commands_are_understood(monkeypatch):
     monkeypatch.chdir(ROOT)
-    parser, loggers = recipe_parser("self_train", "about"), []
+    parser, loggers = self_train_parser(), []
     for program, command, *words in commands():
         if program == "lightning_st":
             assert command == "self_train"
@@ -47,6 +47,6 @@ def test_the_parameters_are_keys(monkeypatch):
         for key, parameter in yaml.safe_load(block)["parameters"].items()
     ]
     config = ["--config=configs/quickstart.yaml", "--data.augment=S4"]
-    recipe = read_recipe(parse_recipe(recipe_parser("self_train", "about"), [*config, *words]))
+    recipe = read_recipe(parse_recipe(self_train_parser(), [*config, *words]))
     assert recipe.pseudo_label["score_threshold"] == 0.3
     assert recipe.data["augment_options"] == {"magnitude": 3}
