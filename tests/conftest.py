@@ -51,8 +51,10 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
 def wandb_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """W&B without a network: `started`, the runs; `logged`, what each was told, by its id; the `artifacts` of all."""
     wandb = pytest.importorskip("wandb")
-    for name, value in {"MODE": "offline", "SILENT": "true", "DIR": str(tmp_path)}.items():
+    for name, value in {"MODE": "offline", "SILENT": "true"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
+    for name in ("DIR", "DATA_DIR", "CACHE_DIR", "CONFIG_DIR"):
+        monkeypatch.setenv(f"WANDB_{name}", str(tmp_path))
     runs, init, log = SimpleNamespace(started=[], logged={}, artifacts=[]), wandb.init, wandb.Run.log
 
     def noting_init(**options: Any) -> Any:

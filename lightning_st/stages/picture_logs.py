@@ -14,6 +14,9 @@ from lightning_st.types import IGNORE_INDEX
 
 _COLOURS = {"kept": "#00e676", "ignored": "#9e9e9e", "truth": "#ffffff", "predicted": "#ff9100"}
 
+_DRAWN_SCORE = 0.3
+"""Predictions from this score on are drawn; in a table of W&B the reader moves a slider."""
+
 
 def log_table(
     logger: WandbLogger, key: str, pictures: Sequence[Picture], classes: Sequence[str], step: int | None
@@ -55,9 +58,12 @@ def draw(picture: Picture, classes: Sequence[str]) -> NDArray[np.uint8]:
     if masks:
         image = torch.cat([_laid_over(image, mask) for mask in masks], dim=2)
     for name, layer in picture.layers.items():
-        if len(layer.boxes):
-            captions = [_caption(layer, place, classes) for place in range(len(layer.boxes))]
-            boxes = torch.from_numpy(layer.boxes)
+        shown = list(range(len(layer.boxes)))
+        if name == "predicted" and layer.scores is not None:
+            shown = np.flatnonzero(layer.scores >= _DRAWN_SCORE).tolist()
+        if shown:
+            captions = [_caption(layer, place, classes) for place in shown]
+            boxes = torch.from_numpy(layer.boxes[shown])
             image = draw_bounding_boxes(image, boxes, captions, _COLOURS[name], width=2)
     drawn: NDArray[np.uint8] = image.permute(1, 2, 0).numpy()
     return drawn
