@@ -32,11 +32,7 @@ _PRETRAIN = {
 
 def self_train(words: Sequence[str]) -> None:
     """Run the whole of self-training and write its report."""
-    parser = recipe_parser("self_train", "Train a teacher, label with it, train a student on both; then report.")
-    about_shared = (
-        "a folder for teachers, pseudo-labels and controls that runs have in common, such as those of a sweep"
-    )
-    parser.add_argument("--shared", type=str | None, default=None, help=about_shared)
+    parser = self_train_parser()
     config = parse_recipe(parser, words)
     prepare_console()
     output = Path(config["output"])
