@@ -59,8 +59,9 @@ class SelfTrainingDataModule(LightningDataModule):
         pseudo_ratio: Images of ``pseudo_labels``, or of ``joint``, for each labelled one; without these there are none.
         augment: "S1", "S2", "S3" or "S4" of the paper; "none"; of whole images "RandomResizedCrop" or "SimCLR"; or an
             own one: an ``albumentations.Compose`` or a ``lightning_st.transforms.Policy``, in a config by
-            ``class_path`` and ``init_args``. If missing, "S1" for boxes and masks, "RandomResizedCrop" for classes,
-            "SimCLR" for views.
+            ``class_path`` and ``init_args``, or by the import path of what makes one of ``image_size`` and
+            ``augment_options``. If missing, "S1" for boxes and masks, "RandomResizedCrop" for classes, "SimCLR" for
+            views.
         augment_options: Where it is to differ: scale_jitter (the smallest and the largest scale), flip_probability; in
             S2 and S3 auto_augment (v0 to v3); in S4 magnitude (0-10) and layers; of whole images crop_area (the
             smallest and the largest part), in SimCLR colour_strength.

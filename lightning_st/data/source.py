@@ -4,14 +4,13 @@ import builtins
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from lightning_st.errors import ConfigError
 from lightning_st.index import ReaderOptions
 
-Format = Literal["coco", "voc", "openimages", "yolo", "folder", "tar"]
+FORMATS = ("coco", "voc", "openimages", "yolo", "folder", "tar")
 """The formats that a user may name; masks and the classes of whole images are read where a model learns them."""
-_FORMATS = get_args(Format)
 
 LABELED = "labeled"
 """Of ``Source.exclude``: the images of the labelled set."""
@@ -24,7 +23,8 @@ class Source:
     Attributes:
         images: The folder of the images, or a tar archive of them; or the root of a PASCAL VOC or YOLO data set.
         annotations: The file or folder of their labels; a root says it itself.
-        format: Of the annotations; recognised where it is missing.
+        format: Of the annotations: "coco", "voc", "openimages", "yolo", "folder", "tar", or the import path of a reader
+            of one's own ("my_module.read_mine"); recognised where it is missing.
         list: Use these images only: a file with a name a line, or a COCO JSON (its annotations are not read). In a root
             also the name of one of its splits, such as "train".
         fraction: Use this part of the images, 0-1: a seeded subset that is part of the subset of every larger fraction.
@@ -47,7 +47,7 @@ class Source:
 
     images: str | None = None
     annotations: str | None = None
-    format: Format | None = None
+    format: str | None = None
     list: str | None = None
     fraction: float = 1.0
     masks: str | None = None
@@ -102,8 +102,8 @@ class Source:
             return None
         if value.images is None:
             raise ConfigError.expected(f"data.{name}.images", "a folder or a tar archive of images", None)
-        if value.format not in (None, *_FORMATS):
-            raise ConfigError.unknown_choice(f"data.{name}.format", str(value.format), _FORMATS)
+        if value.format is not None and value.format not in FORMATS and "." not in value.format:
+            raise ConfigError.unknown_choice(f"data.{name}.format", value.format, FORMATS)
         if value.exclude is not None and not value.is_the_rest(name) and not Path(value.exclude).is_file():
             raise ConfigError.expected(f"data.{name}.exclude", "a file that is there", value.exclude)
         if not 0 < value.fraction <= 1:

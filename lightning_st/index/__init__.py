@@ -1,7 +1,8 @@
 """Which images there are and whose labels they carry: one memory-mapped table, and a reader for each format.
 
 `build_index` finds the reader, builds the table once and keeps it in a cache; `AnnotationIndex` is the table. A new
-format is one function in a module of its own in `readers/`, named in the dict `READERS` there.
+format is one function in a module of its own in `readers/`, named in the dict `READERS` there; or in a module of the
+user's, whose import path is then the name of the format.
 """
 
 from lightning_st.index.build import build_index
@@ -23,7 +24,16 @@ from lightning_st.index.masks import (
 )
 from lightning_st.index.merge import merge_indexes
 from lightning_st.index.numbering import class_ids_in, numbered_as
-from lightning_st.index.readers import READERS, ReaderOptions
+from lightning_st.index.readers import (
+    READERS,
+    ImagePlaces,
+    RawBoxes,
+    ReaderOptions,
+    Sources,
+    Traits,
+    add_image,
+    add_measured_image,
+)
 from lightning_st.index.recognise import says_labels
 from lightning_st.index.segments import segments_of
 from lightning_st.index.stores import read_store_manifest
@@ -36,10 +46,16 @@ __all__ = [
     "READERS",
     "AnnotationIndex",
     "Annotations",
+    "ImagePlaces",
     "ImageRecord",
     "IndexWriter",
+    "RawBoxes",
     "ReaderOptions",
+    "Sources",
+    "Traits",
     "VerifiedLabels",
+    "add_image",
+    "add_measured_image",
     "build_index",
     "class_ids_in",
     "common_images",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightning_st.index.cache import build_once, cache_key, default_cache_folder
-from lightning_st.index.readers import READERS, TRAITS, ReaderOptions, Sources, Traits
+from lightning_st.index.readers import ReaderOptions, Sources, reader_of, traits_of
 from lightning_st.index.readers.sources import ignore_progress
 from lightning_st.index.recognise import recognise_sources
 from lightning_st.index.table import AnnotationIndex
@@ -34,7 +34,7 @@ def build_index(
             archives; or the root of a PASCAL VOC or YOLO data set.
         annotations: The labels; without them the images have none, and nothing can leak one.
         format: One of `READERS`: "coco" (a JSON file), "voc" (a folder of XML), "openimages" (a CSV), "yolo" (text
-            files), "folder", "tar"; recognised where missing.
+            files), "folder", "tar"; or the import path of a reader of one's own; recognised where missing.
         list_file: Use these images only: a name a line, or a COCO JSON (its images; its annotations are not read).
             Names are paths below `images`, or bare file names where those are unique, with or without extension. In
             a root also the name of one of its splits, such as "train".
@@ -66,9 +66,9 @@ def _build(path: Path, sources: Sources, format_name: str, progress: bool) -> No
     }
     with (
         _bar(f"Indexing {sources.annotations or sources.images}", progress) as advance,
-        IndexWriter(path, source=source, is_labeled=TRAITS.get(format_name, Traits()).is_labeled) as writer,
+        IndexWriter(path, source=source, is_labeled=traits_of(format_name).is_labeled) as writer,
     ):
-        READERS[format_name](sources.with_progress(advance), writer)
+        reader_of(format_name)(sources.with_progress(advance), writer)
     logger.info("Built %s in %.1f s", path, time.perf_counter() - begun)
 
 

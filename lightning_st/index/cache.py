@@ -15,7 +15,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from lightning_st.errors import ConfigError, IndexFileError
 from lightning_st.index.layout import SCHEMA_VERSION
 from lightning_st.index.names import encode_name
-from lightning_st.index.readers import TRAITS, Sources, Traits
+from lightning_st.index.readers import Sources, code_of, traits_of
 from lightning_st.index.table import AnnotationIndex
 
 CACHE_VARIABLE = "LIGHTNING_ST_CACHE"
@@ -35,11 +35,11 @@ def cache_key(sources: Sources, format_name: str) -> str:
     Files and archives count by path, size and times of change (the second is the system's own, which no copying tool
     sets back); a folder that a reader lists counts by its listing.
     """
-    traits, options = TRAITS.get(format_name, Traits()), sources.options
+    traits, options = traits_of(format_name), sources.options
     parts: list[object] = [SCHEMA_VERSION, format_name, str(sources.images), options.said()]
     archive = None if sources.images.is_dir() else sources.images
     named = sources.annotations, sources.list_file, archive, options.classes, options.hierarchy
-    parts += [_state(path) for path in (*named, *traits.label_files(sources))]
+    parts += [_state(path) for path in (*named, code_of(format_name), *traits.label_files(sources))]
     digest = blake2b(json.dumps(parts).encode(), digest_size=12)
     if traits.lists_images and archive is None:
         for name in sources.listing:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lightning_st.errors import AnnotationError, ConfigError
-from lightning_st.index.readers import READERS, TRAITS, ReaderOptions, Sources, Traits
+from lightning_st.index.readers import READERS, ReaderOptions, Sources, reader_of, traits_of
 from lightning_st.index.readers.sources import begins_json
 from lightning_st.index.roots import Root, find_root, find_root_of, yaml_root
 
@@ -25,12 +25,12 @@ def recognise_sources(
         AnnotationError: If a path is missing.
         ConfigError: If the format is unknown, cannot be recognised, or does not go with the rest.
     """
-    if format is not None and format not in READERS:
-        raise ConfigError.unknown_choice("format", format, READERS)
+    if format is not None:
+        reader_of(format)  # refuses what is none
     folder = _existing(images, "images")
     labels = None if annotations is None else _existing(annotations, "annotations")
     if labeled is None:
-        labeled = labels is not None if format is None else _traits(format).is_labeled
+        labeled = labels is not None if format is None else traits_of(format).is_labeled
     root = _root(folder, labels, format, labeled or list_file is not None)
     if root is not None:
         folder, labels = root.images, (labels or root.annotations) if labeled else None
@@ -39,17 +39,13 @@ def recognise_sources(
         folder, list_path = _find_list(list_file, folder, root)
     name = format or _recognise(folder, labels, root if labeled else None)
     _refuse_unfit(name, folder, labels, labeled)
-    options.refuse_others(_traits(name).options, name)
+    options.refuse_others(traits_of(name).options, name)
     return Sources(folder, labels, list_path, options=options), name
 
 
 def says_labels(images: str | Path, format: str | None) -> bool:
     """Say whether the folder `images` shows itself where its labels are, or the format leaves no doubt."""
     return format in ("yolo", "classes") or _root(Path(images).resolve(), None, format) is not None
-
-
-def _traits(format_name: str) -> Traits:
-    return TRAITS.get(format_name, Traits())
 
 
 def _existing(path: str | Path, what: str) -> Path:
@@ -134,10 +130,10 @@ def _refuse_unfit(name: str, images: Path, labels: Path | None, labeled: bool) -
     """Refuse a format that does not go with the sources."""
     # Each label file has its place beside its image, or the image's own folder is its label.
     is_beside = name in ("yolo", "classes")
-    if labels is None and _traits(name).is_labeled and not (labeled and is_beside):
+    if labels is None and traits_of(name).is_labeled and not (labeled and is_beside):
         allowed = "the file of the labels" if labeled else "given: the format reads labels"
         raise ConfigError.expected(f"annotations, for the format {name!r},", allowed, None)
-    if labels is not None and (name == "classes" or not _traits(name).is_labeled):
+    if labels is not None and (name == "classes" or not traits_of(name).is_labeled):
         why = "the folders of the images are their classes" if name == "classes" else "it holds images without labels"
         raise ConfigError.expected(f"annotations, for the format {name!r},", f"left out: {why}", str(labels))
     if name == "folder" and not images.is_dir():

@@ -7,7 +7,9 @@ cores should call ``cv2.setNumThreads(0)`` once, as the workers of ``data`` do.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from math import inf
+from pydoc import locate
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -184,7 +186,8 @@ def make_policy(augment: Any, image_size: Size, target: TargetName = "boxes", **
     Args:
         augment: "S1", "S2", "S3" or "S4" of the paper; "none" only fits the image into the output; of whole images
             "RandomResizedCrop" or "SimCLR"; or the user's own: an ``albumentations.Compose`` or a ``Policy``, to which
-            none of the options below applies.
+            none of the options below applies; or the import path of what makes a ``Policy``, "my_module.MyPolicy", of
+            ``image_size`` and ``options``, which are then its own.
         image_size: (height, width) of the output in pixels.
         target: What is learnt of the images: without boxes there are other operations in S4.
         **options: Where the policy is to differ from the paper's; None leaves it as it is.
@@ -213,6 +216,8 @@ def make_policy(augment: Any, image_size: Size, target: TargetName = "boxes", **
     if not isinstance(augment, str):
         _check_options(given, f"a {type(augment).__name__}", ())
         return _own_policy(augment, image_size)
+    if "." in augment:
+        return _own_policy(_made(augment, image_size, given), image_size)
     if augment not in OPTIONS:
         raise ConfigError.unknown_choice("augment", augment, OPTIONS)
     _check_options(given, f"the policy {augment!r}", OPTIONS[augment])
@@ -241,6 +246,18 @@ def _whole_image_policy(augment: str, image_size: Size, target: TargetName, give
     from lightning_st.transforms.whole_images import whole_image_policy  # slow to import
 
     return whole_image_policy(augment, image_size, **given)
+
+
+def _made(path: str, image_size: Size, options: Mapping[str, Any]) -> Any:
+    """Return what the callable at an import path makes of the batches' size and its options."""
+    maker = locate(path)
+    if not callable(maker):
+        raise ConfigError.expected("augment", "the import path of a class or function", path)
+    try:
+        signature(maker).bind(image_size=image_size, **options)
+    except TypeError as error:
+        raise ConfigError(f"{path} cannot be made with augment_options {dict(options)}: {error}.") from error
+    return maker(image_size=image_size, **options)
 
 
 def _own_policy(augment: Any, image_size: Size) -> Policy:

@@ -75,13 +75,26 @@ def _are_inside(corners: NDArray[np.float32], size: Size) -> bool:
     return bool((first >= 0).all() and (last <= size).all() and (first < last).all())
 
 
-def add_scaled_image(
-    writer: IndexWriter, places: ImagePlaces, position: int, raw: RawBoxes, describe: Callable[[int], str]
+def add_measured_image(
+    writer: IndexWriter,
+    places: ImagePlaces,
+    position: int,
+    raw: RawBoxes,
+    describe: Callable[[int], str],
+    is_scaled: bool = False,
 ) -> None:
-    """Add an image whose boxes are fractions of its sides; its size is read from its header.
+    """Add an image whose size its own header says, where the labels do not.
 
     One that cannot be read is added without size and boxes, and counted: loading it will say so again, and what the
     user allows (`data.max_bad_fraction`) holds there.
+
+    Args:
+        writer: Of the index.
+        places: Where the images lie.
+        position: Of the image among them.
+        raw: Its boxes.
+        describe: See `add_image`.
+        is_scaled: Whether the boxes are fractions of the image's sides, not pixels.
     """
     name, place = places.names[position], places.place(position)
     try:
@@ -90,5 +103,6 @@ def add_scaled_image(
         count_problem(writer.problems, UNREADABLE, 1, [str(error)])
         writer.add(name, **place)
         return
-    corners = np.asarray(raw.corners, np.float64).reshape(-1, 4) * (size * 2)
-    add_image(writer, name, size, replace(raw, corners=corners), describe, place)
+    if is_scaled:
+        raw = replace(raw, corners=np.asarray(raw.corners, np.float64).reshape(-1, 4) * (size * 2))
+    add_image(writer, name, size, raw, describe, place)

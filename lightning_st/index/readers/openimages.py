@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from lightning_st.errors import AnnotationError
-from lightning_st.index.readers.boxes import RawBoxes, add_scaled_image
+from lightning_st.index.readers.boxes import RawBoxes, add_measured_image
 from lightning_st.index.readers.openimages_classes import OpenImagesClasses, read_classes
 from lightning_st.index.readers.openimages_rows import Row, read_number, stream_images
 from lightning_st.index.readers.places import ImagePlaces
@@ -54,7 +54,7 @@ def read_openimages(sources: Sources, writer: IndexWriter) -> None:
         raw = _boxes_of(sources, classes, rows, line)
         if raw is not None:
             describe = partial("{}: line {}".format, sources.label_path.name)
-            add_scaled_image(writer, places, position, raw, describe)
+            add_measured_image(writer, places, position, raw, describe, is_scaled=True)
             added += 1
     if not added:
         advice = f"It has {seen} images; a file is named by its ImageID."

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from lightning_st.errors import AnnotationError
-from lightning_st.index.readers.boxes import RawBoxes, add_scaled_image
+from lightning_st.index.readers.boxes import RawBoxes, add_measured_image
 from lightning_st.index.readers.class_files import read_text
 from lightning_st.index.readers.places import ImagePlaces
 from lightning_st.index.readers.sources import Sources
@@ -37,7 +37,9 @@ def read_yolo(sources: Sources, writer: IndexWriter) -> None:
         is_there = os.path.isfile(path)
         labeled += is_there
         raw = read_labels(Path(path), len(names)) if is_there else RawBoxes([], [])
-        add_scaled_image(writer, places, position, raw, partial("{}: line {}".format, os.path.basename(path)))
+        add_measured_image(
+            writer, places, position, raw, partial("{}: line {}".format, os.path.basename(path)), is_scaled=True
+        )
     if not labeled:
         problem = f"none of its {len(wanted)} images has a label file, such as {paths[0]}"
         raise AnnotationError(sources.images, problem, advice="An image without boxes needs none; all cannot do so.")
