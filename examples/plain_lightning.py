@@ -69,7 +69,7 @@ def fit(module: TeacherModule | StudentModule, data: SelfTrainingDataModule, fol
     return checkpoint.best_model_path
 
 
-def main(folder: Path, steps: int = 150) -> dict[str, float]:
+def main(folder: Path, steps: int = 150, precision: float = 0.8) -> dict[str, float]:
     """Train a teacher, let it label, train a student; return their AP on val at the last step."""
     seed_everything(0, verbose=False)
     write_toy_data(folder)
@@ -82,7 +82,7 @@ def main(folder: Path, steps: int = 150) -> dict[str, float]:
     recipe = {
         "data": sources(folder),
         "model": {"class_path": "lightning_st.RetinaNet", "init_args": SMALL},
-        "pseudo_label": {"rule": "calibrated", "precision": 0.8, "flip": True},
+        "pseudo_label": {"rule": "calibrated", "precision": precision, "flip": True},
         "trainer": {"accelerator": "cpu", "devices": 1, "enable_progress_bar": False},
     }
     labels = pseudo_label(recipe, best, folder / "labels")

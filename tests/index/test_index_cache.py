@@ -78,6 +78,19 @@ def test_changed_sources_are_read_again(coco, tmp_path, change):
     assert (after.fingerprint == before.fingerprint) == (change is touch_annotations)
 
 
+def test_an_own_reader_is_read_again_when_its_code_changes(coco, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = tmp_path / "reader_of_mine.py"
+    code.write_text("def read(sources, writer):\n    writer.add(sources.listing[0])\n")
+    images, annotations = coco
+    first = build_index(images, annotations, "reader_of_mine.read")
+    assert (len(first), build_index(images, annotations, "reader_of_mine.read").path) == (1, first.path)
+    code.write_text(code.read_text() + "    writer.add(sources.listing[1])\n")
+    assert build_index(images, annotations, "reader_of_mine.read").path != first.path
+    with pytest.raises(ConfigError, match=r"Unknown format 'reader_of_mine.rad'"):
+        build_index(images, annotations, "reader_of_mine.rad")
+
+
 def test_a_folder_is_known_by_its_images(coco):
     images = coco[0]
     before = build_index(images)

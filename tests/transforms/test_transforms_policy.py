@@ -250,6 +250,28 @@ class Mirror:
         return apply_geometry(sample, drawn, sample.image.shape[:2], self.image_size)
 
 
+def test_an_import_path_makes_a_policy_of_the_size_and_its_options():
+    path = "lightning_st.transforms.PaperPolicy"
+    policy = make_policy(path, (20, 30), scale_jitter=(1, 1), flip_probability=0.5)
+    assert (policy.image_size, policy.flip_probability) == ((20, 30), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "message"),
+    [
+        ("lightning_st.transforms.PaperPolcy", {}, "augment to be the import path of a class or function"),
+        (
+            "lightning_st.transforms.PaperPolicy",
+            {"scale_jiter": 1},
+            "cannot be made with augment_options .*scale_jiter",
+        ),
+    ],
+)
+def test_an_import_path_that_makes_none_is_refused(path, options, message):
+    with pytest.raises(ConfigError, match=message):
+        make_policy(path, (20, 30), **options)
+
+
 def test_an_own_policy_is_taken_as_it_is():
     own = Mirror((64, 64))
     assert make_policy(own, (64, 64)) is own
