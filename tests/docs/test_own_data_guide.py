@@ -150,7 +150,7 @@ MISTAKES = {
     ),
     "images of data.unlabeled are also in data.val": (None, "--data.unlabeled.images photos"),
     "the mask is 64 x 48 pixels, its image": (small_mask, SEGMENTATION),
-    "none of 6 images has a pseudo-label that reaches its class's threshold": (
+    "none of 6 images has a pseudo-label that reaches": (
         None,
         "--pseudo_label.score_threshold 1",
     ),
