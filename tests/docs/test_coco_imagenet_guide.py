@@ -72,8 +72,8 @@ def test_one_process_goes_the_whole_way(here, capsys):
     small = "--trainer.devices 1 --trainer.strategy auto --trainer.accelerator cpu --trainer.precision 32-true "
     small += "--trainer.enable_progress_bar false --data.batch_size 4 --data.image_size 64 --data.num_workers 0 "
     small += "--teacher.max_steps 1 --student.max_steps 1 --teacher.validate_every 1 --student.validate_every 1 "
-    small += "--model.backbone resnet10t --model.neck_width 8 --model.head_width 8 --model.head_depth 1 --model.score_threshold 0.001 "
-    small += "--pseudo_label.score_threshold 0.001 --model.batch_norm train"
+    small += "--model.backbone resnet10t --model.neck_width 8 --model.head_width 8 --model.head_depth 1 "
+    small += "--model.score_threshold 0.001 --pseudo_label.score_threshold 0.001 --model.batch_norm train"
     assert main([*command, *small.split()]) == 0, capsys.readouterr().err
     assert Path("runs/r50_s4_small_gpus/report/index.html").is_file()
 
