@@ -1,4 +1,4 @@
-"""The site: every page has its place in mkdocs.yml, the reference shows every public name, and the links lead somewhere."""
+"""The site: every page has its place, the reference shows every public name, and the links lead somewhere."""
 
 import importlib
 import re
