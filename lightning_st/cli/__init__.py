@@ -8,12 +8,14 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from lightning_st.cli.shipped_configs import find_shipped
 from lightning_st.errors import LightningSTError, did_you_mean
 
 __all__ = ["main"]
 
 # A command to its line in --help, and the function that runs it: "module:function", called with the arguments after it.
 COMMANDS = {
+    "quickstart": ("the command to begin with, and the configs that come along", "quickstart_command:quickstart"),
     "self_train": ("teacher, pseudo-labels, student (again with --rounds), report", "stage_commands:self_train"),
     "pseudo_label": ("a checkpoint's predictions on the unlabelled images", "stage_commands:pseudo_label"),
     "experiment": ("every combination of factors and seeds, and their tables", "experiment_command:experiment"),
@@ -67,6 +69,7 @@ def _run(command: str, words: list[str]) -> int:
     # So that a config can name a class in a file of the user's; last, so that no such file hides a library's.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
+    words = find_shipped(words)
     module, _, function = COMMANDS[command][1].partition(":")
     run = getattr(import_module(f"lightning_st.cli.{module}"), function)
     return run([command, *words] if command in _LIGHTNING else words) or 0

@@ -1,12 +1,12 @@
 """Looks at the files of ``--config`` before the parser does, and says in one sentence what is wrong in which line."""
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import yaml
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
+from lightning_st.cli.shipped_configs import config_words
 from lightning_st.errors import ConfigError
 
 _GROUPS = ("data", "teacher", "student", "training", "pseudo_label", "trainer", "tracking")
@@ -52,12 +52,9 @@ def check_config_files(words: Sequence[str], is_recipe: bool | None) -> None:
 
 def _config_files(words: Sequence[str]) -> Iterator[Path]:
     """Yield the files that are named; of those that do not exist the parser says so."""
-    for word, following in pairwise([*words, ""]):
-        name, _, value = word.partition("=")
-        if name in ("--config", "-c"):
-            path = Path(value or following)
-            if path.is_file():
-                yield path
+    for _, name in config_words(words):
+        if Path(name).is_file():
+            yield Path(name)
 
 
 def _read(path: Path) -> MappingNode:
