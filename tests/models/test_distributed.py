@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import processes
 import pytest
 import test_retinanet
 import test_segmenter
@@ -107,7 +108,7 @@ def train_once(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("processes")
-    torch.multiprocessing.spawn(train_once, args=(str(folder),), nprocs=PROCESSES)
+    torch.multiprocessing.start_processes(train_once, (str(folder),), PROCESSES, start_method=processes.METHOD)
     return folder
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 import torch
 import torch.distributed as dist
@@ -131,7 +132,7 @@ def train_once(rank: int, folder: str) -> None:
 
 def test_two_processes_do_what_one_does(tmp_path):
     """Three images there and one here: compared with all, and every gradient finds its way back."""
-    torch.multiprocessing.spawn(train_once, args=(str(tmp_path),), nprocs=2)
+    torch.multiprocessing.start_processes(train_once, (str(tmp_path),), 2, start_method=processes.METHOD)
     results, whole = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)], step(whole_batch(), 4)
     for key in ("losses", "found"):
         torch.testing.assert_close(torch.cat([result[key] for result in results]), whole[key], rtol=1e-4, atol=1e-5)

@@ -1,10 +1,6 @@
 """A run that is killed (SIGKILL) and started again ends with the very weights of one that was not."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from processes import LONGEST_SECONDS, Command
 from recipes import tiny_mask_recipe, tiny_recipe
 
 from lightning_st.index import AnnotationIndex
@@ -26,7 +23,6 @@ MOMENTS = {
     "student": "round_0/student/checkpoints/last.ckpt",
     "evaluation": "round_0/student/checkpoints/best.ckpt",
 }
-LONGEST_SECONDS = 300
 
 
 def write_config(folder: Path, workers: int, make_recipe: Callable[..., dict[str, Any]] = tiny_recipe) -> Path:
@@ -39,25 +35,17 @@ def write_config(folder: Path, workers: int, make_recipe: Callable[..., dict[str
     return path
 
 
-def start(config: Path, output: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "lightning_st", "self_train", "--config", str(config), "--output", str(output)]
-    # A process group of its own, so that the loaders' workers are killed with it.
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+def start(config: Path, output: Path) -> Command:
+    return Command(["self_train", "--config", str(config), "--output", str(output)], output.with_suffix(".log"))
 
 
-def finish(process: subprocess.Popen) -> None:
-    _, errors = process.communicate(timeout=LONGEST_SECONDS)
-    assert process.returncode == 0, errors.decode()[-2000:]
-
-
-def kill_when(process: subprocess.Popen, path: Path) -> None:
+def kill_when(command: Command, path: Path) -> None:
     deadline = time.monotonic() + LONGEST_SECONDS
     while not path.exists():
-        assert process.poll() is None, f"the run ended before {path} was there"
+        assert command.process.is_alive(), f"the run ended before {path} was there"
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    command.kill()
 
 
 def weights(run: Path) -> dict[str, str]:
@@ -77,17 +65,14 @@ def numbers(run: Path) -> list[dict]:
 )
 def test_killed_in_every_stage_it_ends_with_the_same_weights(tmp_path, workers, make_recipe):
     config = write_config(tmp_path, workers, make_recipe)
-    finish(start(config, tmp_path / "whole"))
+    start(config, tmp_path / "whole").finish()
     for moment, path in MOMENTS.items():
-        process = start(config, tmp_path / "killed")
         if (tmp_path / "killed" / path).exists():  # a faster machine was further already
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
             continue
-        kill_when(process, tmp_path / "killed" / path)
+        kill_when(start(config, tmp_path / "killed"), tmp_path / "killed" / path)
         state = json.loads((tmp_path / "killed" / "manifest.json").read_text())["state"]
         assert state == "running", moment
-    finish(start(config, tmp_path / "killed"))
+    start(config, tmp_path / "killed").finish()
     assert stores(tmp_path / "killed") == stores(tmp_path / "whole")
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
     assert numbers(tmp_path / "killed") == numbers(tmp_path / "whole")

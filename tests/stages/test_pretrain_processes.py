@@ -2,20 +2,21 @@
 
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from processes import run, run_two
 from recipes import pretrain_recipe
-from test_two_processes import DDP, lightning_st
 
 pytestmark = pytest.mark.slow
 
 
-def losses(folder: Path, recipe: dict, name: str, *words: str) -> list[float]:
+def losses(folder: Path, recipe: dict, name: str, start: Callable[[list[str], Path], None]) -> list[float]:
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     output = folder / name
-    lightning_st("pretrain", "--config", str(folder / "recipe.yaml"), "--output", str(output), *words)
+    start(["pretrain", "--config", str(folder / "recipe.yaml"), "--output", str(output)], folder / f"{name}.log")
     assert (output / "evaluation.json").is_file()
     with (output / "metrics.csv").open() as file:
         return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
@@ -38,7 +39,7 @@ def test_two_processes_do_what_one_does(tmp_path, arm):
         # tests/models/test_simclr.py compares the gradients.
         recipe["model"]["init_args"]["temperature"] = 1.0
         recipe["training"]["lr"] = 0.0001
-    one, two = losses(tmp_path, recipe, "one"), losses(tmp_path, recipe, "two", *DDP)
+    one, two = losses(tmp_path, recipe, "one", run), losses(tmp_path, recipe, "two", run_two)
     assert len(one) == 8
     assert two == pytest.approx(one, rel=1e-4)
 
@@ -46,6 +47,6 @@ def test_two_processes_do_what_one_does(tmp_path, arm):
 def test_each_process_may_see_one_kind_of_image_only(tmp_path):
     """One image with boxes and one with a class in a global batch: every part still gets its gradient on both."""
     recipe = sgd_recipe(tmp_path / "data", "JointDetector", batch_size=1)
-    found = losses(tmp_path, recipe, "two", *DDP)
+    found = losses(tmp_path, recipe, "two", run_two)
     assert len(found) == 8
     assert all(math.isfinite(loss) for loss in found)

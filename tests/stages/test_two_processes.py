@@ -10,33 +10,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from processes import DDP, run, run_two
 from recipes import tiny_mask_recipe, tiny_recipe
 
 from lightning_st.index import AnnotationIndex
 
 pytestmark = pytest.mark.slow
 
-DDP = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu")
 
-
-def lightning_st(command: str, *words: str) -> None:
-    """Run a command in processes of one thread each: with more, convolutions round otherwise."""
-    result = subprocess.run(
-        [sys.executable, "-m", "lightning_st", command, *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-
-
-def run(folder: Path, recipe: dict, name: str, *words: str) -> Path:
+def write(folder: Path, recipe: dict) -> Path:
     config = folder / "recipe.yaml"
     config.write_text(yaml.safe_dump(recipe))
-    lightning_st("self_train", "--config", str(config), "--output", str(folder / name), *words)
-    return folder / name
+    return config
 
 
 def losses(stage: Path) -> list[float]:
@@ -55,8 +40,14 @@ def test_two_processes_do_what_one_does(tmp_path):
             "lr": 0.0005,
         }  # Adam would blow rounding up
     recipe["trainer"]["log_every_n_steps"] = 1
-    one = run(tmp_path, recipe, "one")
-    two = run(tmp_path, recipe, "two", *DDP)
+    one, two = tmp_path / "one", tmp_path / "two"
+    words = ["self_train", "--config", str(write(tmp_path, recipe)), "--output"]
+    run([*words, str(one)], tmp_path / "one.log")
+    # Here Lightning itself starts the second process, as it does for most users.
+    command = [sys.executable, "-m", "lightning_st", *words, str(two), *DDP]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
 
     assert len(losses(one / "round_0/teacher")) == 20
     assert losses(two / "round_0/teacher") == pytest.approx(losses(one / "round_0/teacher"), abs=1e-5)
@@ -70,10 +61,11 @@ def test_two_processes_do_what_one_does(tmp_path):
 def test_two_processes_label_and_evaluate_exactly_as_one(tmp_path, make_recipe):
     """From the same teacher: a run of one process whose later stages are made by two."""
     recipe = deepcopy(make_recipe(tmp_path / "data", labeled=7, unlabeled=9))
-    one = run(tmp_path, recipe, "one")
-    checkpoint = one / "round_0/teacher/checkpoints/best.ckpt"
-    words = ("--config", str(tmp_path / "recipe.yaml"), "--checkpoint", str(checkpoint))
-    lightning_st("pseudo_label", *words, "--output", str(tmp_path / "two"), *DDP)
+    one, recipe_file = tmp_path / "one", str(write(tmp_path, recipe))
+    run(["self_train", "--config", recipe_file, "--output", str(one)], tmp_path / "one.log")
+    checkpoint = str(one / "round_0/teacher/checkpoints/best.ckpt")
+    words = ["pseudo_label", "--config", recipe_file, "--checkpoint", checkpoint]
+    run_two([*words, "--output", str(tmp_path / "two")], tmp_path / "two.log")
     labels = [AnnotationIndex.open(path / "labels.index") for path in (one / "round_0/pseudo_labels", tmp_path / "two")]
     assert labels[0].fingerprint == labels[1].fingerprint
     assert labels[0].source.get("pixels") == labels[1].source.get("pixels")
@@ -82,17 +74,17 @@ def test_two_processes_label_and_evaluate_exactly_as_one(tmp_path, make_recipe):
     config = tmp_path / "validate.yaml"
     module = {"class_path": "TeacherModule", "init_args": {"task": recipe["model"]}}
     config.write_text(yaml.safe_dump({"data": recipe["data"], "model": module}))
-    numbers = [
-        validate(config, checkpoint, tmp_path / name, *words) for name, words in {"log_one": (), "log_two": DDP}.items()
-    ]
+    words = ["validate", "--config", str(config), "--ckpt_path", checkpoint]
+    words += ["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir"]
+    run([*words, str(tmp_path / "log_one")], tmp_path / "log_one.log")
+    run_two([*words, str(tmp_path / "log_two")], tmp_path / "log_two.log")
+    numbers = [logged(tmp_path / name) for name in ("log_one", "log_two")]
     assert numbers[0] == numbers[1]
     assert any(name in numbers[0] for name in ("val/AP", "val/mIoU"))
 
 
-def validate(config: Path, checkpoint: Path, folder: Path, *words: str) -> dict[str, str]:
-    """Return the numbers of an evaluation on val, as they are logged."""
-    logger = ("--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", str(folder))
-    lightning_st("validate", "--config", str(config), "--ckpt_path", str(checkpoint), *logger, *words)
+def logged(folder: Path) -> dict[str, str]:
+    """Return the numbers of the one evaluation that was logged in `folder`."""
     (path,) = folder.rglob("metrics.csv")
     with path.open() as file:
         (row,) = csv.DictReader(file)

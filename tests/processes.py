@@ -1,0 +1,82 @@
+"""Commands in processes of their own, which begin with the libraries imported: what kills and DDP are tested with.
+
+Importing torch and Lightning costs each new process six seconds of a core. These are forked from a server that has
+imported them once and has done nothing else, so they are as clean as new ones.
+"""
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+LONGEST_SECONDS = 300
+DDP = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu")
+
+METHOD = "forkserver"
+"""How a process is to be started whose server has what is imported here: see `multiprocessing`."""
+
+_SERVER = multiprocessing.get_context(METHOD)
+# Libraries alone: the package itself is imported by each process, from where the tests have it.
+_SERVER.set_forkserver_preload(["lightning.pytorch.cli", "torchvision", "timm", "albumentations", "faster_coco_eval"])
+
+
+class Command:
+    """`lightning_st WORDS` in a process group of its own, with one thread: with more, convolutions round otherwise."""
+
+    def __init__(self, words: list[str], log: Path, **environment: str) -> None:
+        self.log = log
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        self.process = _SERVER.Process(target=_run, args=(words, log, environment))
+        self.process.start()
+
+    def finish(self) -> None:
+        """Wait until it is done, and refuse a failure."""
+        self.process.join(LONGEST_SECONDS)
+        if self.process.is_alive():
+            self.kill()
+        assert self.process.exitcode == 0, self.log.read_text()[-3000:]
+
+    def kill(self) -> None:
+        """Kill it and the workers of its loaders, without a chance to tidy up."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.join()
+
+
+def run(words: list[str], log: Path) -> None:
+    """Run a command to its end."""
+    Command(words, log).finish()
+
+
+def run_two(words: list[str], log: Path) -> None:
+    """Run a command as two processes that train together, as a launcher such as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "WORLD_SIZE": "2"}
+    ranks = [Command([*words, *DDP], log.with_suffix(f".{rank}"), LOCAL_RANK=str(rank), **where) for rank in range(2)]
+    try:
+        for rank in ranks:
+            rank.finish()
+    finally:
+        for rank in ranks:
+            if rank.process.is_alive():
+                rank.kill()
+
+
+def _run(words: list[str], log: Path, environment: dict[str, str]) -> None:
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(environment)
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.argv = ["lightning_st", *words]
+
+    import torch
+
+    from lightning_st.cli import main
+
+    torch.set_num_threads(1)
+    sys.exit(main(words))
