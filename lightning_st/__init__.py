@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_st.data import SelfTrainingDataModule
+    from lightning_st.deploy import Predictor
     from lightning_st.index import AnnotationIndex
     from lightning_st.models import ImageClassifier, JointDetector, RetinaNet, SemanticSegmenter, SimCLR
     from lightning_st.modules import StudentModule, TeacherModule
@@ -20,6 +21,7 @@ __all__ = [
     "AnnotationIndex",
     "ImageClassifier",
     "JointDetector",
+    "Predictor",
     "PseudoLabels",
     "RetinaNet",
     "SelfTrainingDataModule",
@@ -35,6 +37,7 @@ _ROOM_OF = {
     "AnnotationIndex": "index",
     "ImageClassifier": "models",
     "JointDetector": "models",
+    "Predictor": "deploy",
     "PseudoLabels": "selftrain",
     "RetinaNet": "models",
     "SelfTrainingDataModule": "data",

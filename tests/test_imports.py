@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "selftrain": {"errors", "types", "index"},
     "modules": {"errors", "types", "models", "selftrain"},
     "stages": {"errors", "types", "index", "data", "checks", "selftrain", "modules"},
+    "deploy": {"errors", "types", "index", "transforms", "data", "models", "modules", "stages"},
     "reports": {"errors", "types", "index"},
     "cli": {
         "errors",
@@ -33,9 +34,10 @@ MAY_IMPORT = {
         "selftrain",
         "modules",
         "stages",
+        "deploy",
         "reports",
     },
-    "__init__": {"index", "data", "models", "selftrain", "modules", "stages"},
+    "__init__": {"index", "data", "models", "selftrain", "modules", "stages", "deploy"},
     "__main__": {"cli"},
 }
 FORBIDDEN_LIBRARIES = {

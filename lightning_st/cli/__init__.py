@@ -23,7 +23,7 @@ COMMANDS = {
     "check": ("what is wrong with a config's data: images, labels, copies of val in the pool", "check_command:check"),
     "report": ("tables, plots and the page of one run, or a table of several", "report_command:report"),
     "show": ("contact sheets of labels, pseudo-labels, disagreement and augmentations", "show_command:show"),
-    "export": ("pseudo-labels, or any index, as COCO JSON, a YOLO data set or masks", "export_command:export"),
+    "export": ("a model as ONNX or torch.export; pseudo-labels as COCO JSON, YOLO or masks", "export_command:export"),
     "inspect": ("parameters, multiply-adds, shapes and memory of a config's model", "inspect_command:inspect"),
     "fit": ("train one model: a teacher, or a student on a store of pseudo-labels", "lightning_commands:run"),
     "validate": ("evaluate a checkpoint on val", "lightning_commands:run"),

@@ -58,7 +58,7 @@ def predict_images(words: Sequence[str]) -> None:
         output / STORE,
         _settings(config),
         config["list"],
-        _model(config),
+        model_of(config),
         config["restart"],
     )
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
@@ -106,7 +106,23 @@ def _settings(config: Mapping[str, Any]) -> PredictSettings:
     return PredictSettings(**{**given, "image_size": size})
 
 
-def _model(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def add_config(parser: ArgumentParser, not_read: Sequence[str]) -> None:
+    """Add what says what a checkpoint's model is, for ``model_of``: a config of ``self_train`` or of ``fit``.
+
+    Args:
+        parser: Of the command.
+        not_read: Sections of such configs that it has no use for.
+    """
+    parser.add_argument("--config", action="config", help="where the checkpoint does not say what its model is")
+    parser.add_subclass_arguments(torch.nn.Module, "model", skip={"classes"}, required=False, instantiate=False)
+    parser.add_argument("--data", type=dict[str, Any], default={}, help="image_size is read")
+    for name in not_read:
+        parser.add_argument(f"--{name}", type=dict[str, Any] | None, default={}, help="not read")
+    for name in _IGNORED_KEYS:
+        parser.add_argument(f"--{name}", type=Any, help="not read")
+
+
+def model_of(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the task that a config names, None without one; a config of ``fit`` names a LightningModule around it."""
     spec: Mapping[str, Any] | None = config["model"]
     return None if spec is None else (spec.get("init_args") or {}).get("task") or spec
@@ -126,12 +142,6 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--pictures", type=int, default=24, help="how many to draw, evenly from the folder")
     parser.add_argument("--restart", type=bool, default=False, nargs="?", const=True, help="predict anew")
     parser.add_class_arguments(PredictSettings, None, skip={"trainer"}, instantiate=False)
-    parser.add_argument("--config", action="config", help="where the checkpoint does not say what its model is")
-    parser.add_subclass_arguments(torch.nn.Module, "model", skip={"classes"}, required=False, instantiate=False)
     parser.add_class_arguments(Trainer, "trainer", skip=set(owned_in("trainer")), instantiate=False)
-    parser.add_argument("--data", type=dict[str, Any], default={}, help="image_size is read")
-    for name in set(OTHER_SECTIONS) - {"trainer"}:
-        parser.add_argument(f"--{name}", type=dict[str, Any] | None, default={}, help="not read")
-    for name in _IGNORED_KEYS:
-        parser.add_argument(f"--{name}", type=Any, help="not read")
+    add_config(parser, not_read=[*(set(OTHER_SECTIONS) - {"trainer"})])
     return parser

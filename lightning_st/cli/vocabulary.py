@@ -48,7 +48,7 @@ def check_vocabulary(parser: Any) -> Vocabulary:
 
 
 def predict_vocabulary(parser: Any) -> Vocabulary:
-    """Return what ``predict`` understands where it is ours, which takes the configs of both for their model."""
+    """Return what ``predict`` and ``export`` understand with a checkpoint; configs of both say what its model is."""
     return Vocabulary(known_keys(parser), {"model": _TASKS + _MODULES, "model.task": _TASKS})
 
 

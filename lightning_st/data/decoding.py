@@ -197,11 +197,19 @@ def _decode_with_pillow(data: bytes, name: Path | str) -> NDArray[np.uint8]:
             image.load()
         except Exception as error:  # each of Pillow's plugins has its own, from SyntaxError to struct.error
             raise ImageError(name, str(error) or type(error).__name__) from error
-        return _to_rgb(image, name)
+        return to_rgb(image, name)
 
 
-def _to_rgb(image: Image.Image, name: Path | str) -> NDArray[np.uint8]:
-    """Return the pixels of a loaded image as RGB, uint8 [H, W, 3]."""
+def to_rgb(image: Image.Image, name: Path | str) -> NDArray[np.uint8]:
+    """Return the pixels of a loaded image as RGB, uint8 [H, W, 3], not turned; see ``decode``.
+
+    Args:
+        image: Of any mode.
+        name: For messages.
+
+    Raises:
+        ImageError: If its pixels have an unknown range (32 bits).
+    """
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         grey = (np.asarray(image).astype(np.uint32) + 128) // 257
         return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)

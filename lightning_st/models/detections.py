@@ -97,5 +97,5 @@ def best_of_groups(scores: Tensor, groups: Tensor, count: int) -> Tensor:
     order = scores.argsort(descending=True, stable=True)
     order = order[groups[order].argsort(stable=True)]
     sorted_groups = groups[order].contiguous()
-    rank = torch.arange(len(order), device=order.device) - torch.searchsorted(sorted_groups, sorted_groups)
+    rank = torch.arange(order.shape[0], device=order.device) - torch.searchsorted(sorted_groups, sorted_groups)
     return order[rank < count]

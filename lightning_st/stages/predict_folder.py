@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_st.errors import ConfigError
-from lightning_st.modules import read_checkpoint, rebuildable_spec
 from lightning_st.selftrain import PseudoLabels
 from lightning_st.stages.building import import_name
 from lightning_st.stages.pseudo_label import pseudo_label
 from lightning_st.stages.recipe import Recipe
+from lightning_st.stages.trained_model import TrainedModel
 
 DEFAULT_THRESHOLD = 0.3
 """Of boxes. Of masks every pixel is shown: one class or another is there."""
@@ -68,23 +67,18 @@ def predict_folder(
         ConfigError: If the size of the images is not known.
         StageError: If the store was made from other inputs.
     """
-    about = read_checkpoint(checkpoint)["lightning_st"]
-    spec = rebuildable_spec(about, checkpoint) if model is None else dict(model)
-    size = settings.image_size or about.get("image_size")
-    if size is None:
-        advice = "The checkpoint does not say on which size of images it was trained."
-        raise ConfigError.expected("image_size", "given: a number of pixels, or [height, width]", None, advice)
-    holds_masks = getattr(import_name(spec["class_path"]), "target", "boxes") == "masks"
+    trained = TrainedModel.describe(checkpoint, model, settings.image_size)
+    holds_masks = getattr(import_name(trained.spec["class_path"]), "target", "boxes") == "masks"
     threshold = _EVERY_PIXEL if holds_masks else DEFAULT_THRESHOLD
     recipe = Recipe(
         data={
             "unlabeled": {"images": images, "list": image_list},
-            "image_size": size if isinstance(size, int) else tuple(size),
+            "image_size": settings.image_size or trained.image_size,
             "eval_batch_size": settings.batch_size,
             "num_workers": settings.num_workers,
             "max_bad_fraction": settings.max_bad_fraction,
         },
-        model=spec,
+        model=trained.spec,
         pseudo_label={
             "score_threshold": threshold if settings.score_threshold is None else settings.score_threshold,
             "flip": settings.flip,

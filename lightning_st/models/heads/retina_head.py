@@ -97,4 +97,4 @@ class _Tower(nn.Module):
 def _by_anchor(x: Tensor, count: int) -> Tensor:
     """Return a map [B, K * count, H, W] as [B, H * W * K, count]."""
     anchor_count = x.shape[1:].numel() // count  # not -1, which cannot be told where there are no images
-    return x.permute(0, 2, 3, 1).reshape(len(x), anchor_count, count)
+    return x.permute(0, 2, 3, 1).reshape(x.shape[0], anchor_count, count)
