@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 
 from lightning_st.checks import Finding, Report, Settings, check_splits, open_splits
 from lightning_st.cli.console import prepare_console
-from lightning_st.cli.parsing import OTHER_SECTIONS, parse
+from lightning_st.cli.parsing import add_not_read, parse
 from lightning_st.cli.vocabulary import check_vocabulary
 from lightning_st.data import SelfTrainingDataModule, Split
 from lightning_st.errors import ConfigError
@@ -22,7 +22,6 @@ from lightning_st.stages.manifest import write_json
 FOUND_ERRORS = 1
 """Exit status where a training would be wrong or refused; 2 says that the check itself could not be made."""
 
-_IGNORED_KEYS = ("output", "rounds", "control", "restart", "ckpt_path")
 _WIDTH = 110
 _MOST_CLASSES = 6
 
@@ -172,11 +171,8 @@ def _parse(words: Sequence[str]) -> dict[str, Any]:
     parser.add_class_arguments(SelfTrainingDataModule, "data", instantiate=False)
     help_model = "its class says whether boxes or masks are learnt"
     parser.add_argument("--model", type=dict[str, Any] | str | None, default=None, help=help_model)
-    for name in OTHER_SECTIONS:
-        parser.add_argument(f"--{name}", type=dict[str, Any] | None, default={}, help="not read")
-    for name in _IGNORED_KEYS:
-        help_key = "a JSON file to write the findings to" if name == "output" else "not read"
-        parser.add_argument(f"--{name}", type=Any, help=help_key)
+    parser.add_argument("--output", type=Any, help="a JSON file to write the findings to")
+    add_not_read(parser, read=("output", "seed_everything"))
     plain = parse(parser, words, check_vocabulary, is_recipe=None)
     if plain["sample"] is not None and plain["sample"] < 1:
         raise ConfigError.expected("sample", "at least 1", plain["sample"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from lightning_st.cli.parsing import OTHER_SECTIONS, parse
+from lightning_st.cli.parsing import parse
 from lightning_st.cli.predict_command import add_config, model_of
 from lightning_st.cli.vocabulary import predict_vocabulary
 from lightning_st.deploy.export import Exported, export_model, require_writable
@@ -57,5 +57,5 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--image_size", type=size, default=None, help="[height, width]; that of the training if missing"
     )
-    add_config(parser, not_read=OTHER_SECTIONS)
+    add_config(parser, read=("output",))
     return parser

@@ -6,14 +6,13 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser
 
-from lightning_st.cli.parsing import OTHER_SECTIONS, parse
+from lightning_st.cli.parsing import add_not_read, parse
 from lightning_st.cli.vocabulary import inspect_vocabulary
 from lightning_st.data.options import read_size
 from lightning_st.errors import ConfigError
 from lightning_st.models.inspection import Inspection, inspect_model
 from lightning_st.stages.building import arguments_of, build_factory, import_name
 
-_IGNORED_KEYS = ("seed_everything", "output", "rounds", "control", "restart")
 
 
 def inspect(words: Sequence[str]) -> None:
@@ -75,10 +74,7 @@ def _parse(words: Sequence[str]) -> Mapping[str, Any]:
     parser.add_argument("--image_classes", type=int, default=1000, help=about_images)
     parser.add_subclass_arguments(torch.nn.Module, "model", skip={"classes"}, required=True, instantiate=False)
     parser.add_argument("--data", type=dict[str, Any], default={}, help="image_size is read")
-    for name in OTHER_SECTIONS:
-        parser.add_argument(f"--{name}", type=dict[str, Any] | None, default={}, help="not read")
-    for name in _IGNORED_KEYS:
-        parser.add_argument(f"--{name}", type=Any, help="not read")
+    add_not_read(parser)
     plain = parse(parser, words, inspect_vocabulary, is_recipe=None)
     for key in ("classes", "image_classes"):
         if plain[key] < 1:

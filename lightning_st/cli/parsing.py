@@ -15,6 +15,9 @@ from lightning_st.errors import ConfigError
 OTHER_SECTIONS = ("trainer", "teacher", "student", "pseudo_label", "pretrain", "training", "experiment", "tracking")
 """Sections of the recipes besides data and model: what a command accepts that reads these alone."""
 
+OTHER_KEYS = ("rounds", "patience", "control", "restart", "shared", "output", "seed_everything", "ckpt_path")
+"""Keys of recipes and of Lightning's configs that are no sections, likewise."""
+
 RUN_KEYS = ("config", "output", "restart", "shared", "checkpoint", "seed_everything")
 """Keys that are no sections of a recipe."""
 
@@ -25,6 +28,21 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--output", type=str, required=True, help="the folder to leave everything in")
     parser.add_argument("--restart", type=bool, default=False, nargs="?", const=True, help="make changed stages anew")
     parser.add_argument("--seed_everything", type=int, default=0, help="the seed of every random draw")
+
+
+def add_not_read(parser: ArgumentParser, read: Sequence[str] = ()) -> None:
+    """Accept what a config may hold besides, so that a command takes any recipe as it is.
+
+    Args:
+        parser: Of the command.
+        read: Sections and keys that it has arguments for.
+    """
+    for name in OTHER_SECTIONS:
+        if name not in read:
+            parser.add_argument(f"--{name}", type=dict[str, Any] | None, default={}, help="not read")
+    for name in OTHER_KEYS:
+        if name not in read:
+            parser.add_argument(f"--{name}", type=Any, help="not read")
 
 
 def add_train_settings(parser: ArgumentParser, name: str) -> None:

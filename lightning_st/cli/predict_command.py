@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 
 from lightning_st.cli.console import prepare_console
 from lightning_st.cli.lightning_commands import run as run_lightning
-from lightning_st.cli.parsing import OTHER_SECTIONS, parse
+from lightning_st.cli.parsing import add_not_read, parse
 from lightning_st.cli.show_command import MOST_PICTURES, sentences_on_stores, store_tiles
 from lightning_st.cli.vocabulary import predict_vocabulary
 from lightning_st.errors import ConfigError
@@ -29,7 +29,6 @@ from lightning_st.types import BoxKind
 RESULTS, IMAGES, STORE = "predictions.json", "images.json", "labels"
 
 _OWN = {"--checkpoint", "--images"}
-_IGNORED_KEYS = ("rounds", "control", "seed_everything")
 
 
 def predict(words: Sequence[str]) -> None:
@@ -106,20 +105,17 @@ def _settings(config: Mapping[str, Any]) -> PredictSettings:
     return PredictSettings(**{**given, "image_size": size})
 
 
-def add_config(parser: ArgumentParser, not_read: Sequence[str]) -> None:
+def add_config(parser: ArgumentParser, read: Sequence[str]) -> None:
     """Add what says what a checkpoint's model is, for ``model_of``: a config of ``self_train`` or of ``fit``.
 
     Args:
         parser: Of the command.
-        not_read: Sections of such configs that it has no use for.
+        read: Sections and keys of such configs that the command has arguments for besides.
     """
     parser.add_argument("--config", action="config", help="where the checkpoint does not say what its model is")
     parser.add_subclass_arguments(torch.nn.Module, "model", skip={"classes"}, required=False, instantiate=False)
     parser.add_argument("--data", type=dict[str, Any], default={}, help="image_size is read")
-    for name in not_read:
-        parser.add_argument(f"--{name}", type=dict[str, Any] | None, default={}, help="not read")
-    for name in _IGNORED_KEYS:
-        parser.add_argument(f"--{name}", type=Any, help="not read")
+    add_not_read(parser, read)
 
 
 def model_of(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -143,5 +139,5 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--restart", type=bool, default=False, nargs="?", const=True, help="predict anew")
     parser.add_class_arguments(PredictSettings, None, skip={"trainer"}, instantiate=False)
     parser.add_class_arguments(Trainer, "trainer", skip=set(owned_in("trainer")), instantiate=False)
-    add_config(parser, not_read=[*(set(OTHER_SECTIONS) - {"trainer"})])
+    add_config(parser, read=("trainer", "output", "restart"))
     return parser

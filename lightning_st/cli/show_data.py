@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 from PIL import Image
 
 from lightning_st.cli.console import prepare_console
-from lightning_st.cli.parsing import OTHER_SECTIONS, parse
+from lightning_st.cli.parsing import add_not_read, parse
 from lightning_st.cli.show_command import require_count
 from lightning_st.cli.vocabulary import data_vocabulary
 from lightning_st.data import SelfTrainingDataModule
@@ -28,7 +28,6 @@ from lightning_st.types import Batch, BoxKind
 
 SPLITS = ("labeled", "val", "test", "unlabeled")
 
-_IGNORED_KEYS = ("rounds", "control", "restart", "ckpt_path")
 _MOST_DRAWS = 10
 _HUMAN = "Boxes are human labels; crowd regions, in which nothing is judged, are in long dashes and hatched."
 _MASKS = "Classes in colour, a background without; hatched pixels are ignored."
@@ -196,8 +195,5 @@ def _parser(what: str, about: str) -> ArgumentParser:
     parser.add_argument(
         "--model", type=dict[str, Any], default={}, help="its class says whether boxes or masks are read"
     )
-    for name in OTHER_SECTIONS:
-        parser.add_argument(f"--{name}", type=dict[str, Any] | None, default={}, help="not read")
-    for name in _IGNORED_KEYS:
-        parser.add_argument(f"--{name}", type=Any, help="not read")
+    add_not_read(parser, read=("output", "seed_everything"))
     return parser
