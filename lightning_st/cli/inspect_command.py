@@ -14,7 +14,6 @@ from lightning_st.models.inspection import Inspection, inspect_model
 from lightning_st.stages.building import arguments_of, build_factory, import_name
 
 
-
 def inspect(words: Sequence[str]) -> None:
     """Print parameters, multiply-adds, output shapes and memory of a config's model.
 
