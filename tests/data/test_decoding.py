@@ -1,8 +1,7 @@
 """Bytes to upright RGB: every mode as a person sees it, and every kind of damage an ImageError."""
 
 import io
-import subprocess
-import sys
+import os
 import warnings
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_st.data.decoding import decode, read_bytes, read_header, upright
 from lightning_st.errors import ImageError
@@ -307,27 +307,30 @@ def test_decoding_warns_of_nothing():
             decode(make()[0])
 
 
-def test_workers_keep_libjpeg_quiet(tmp_path: Path):
+class OneImage(Dataset):
+    """Decodes a file, and writes to the terminal after it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, position: int) -> int:
+        image = decode(read_bytes(self.path))
+        os.write(2, b"still there\n")
+        return len(image)
+
+
+def test_workers_keep_libjpeg_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     """A JPEG with a hole is decoded, by Pillow too; libjpeg's remark about it stays out of the terminal."""
     data = saved(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8), "JPEG")
     middle = len(data) // 2
-    (tmp_path / "hole.jpg").write_bytes(data[:middle] + bytes(200) + data[middle + 200 :])
-    program = f"""
-import sys
-from torch.utils.data import DataLoader, Dataset
-from lightning_st.data.decoding import decode, read_bytes
-class Images(Dataset):
-    def __len__(self): return 1
-    def __getitem__(self, i):
-        image = decode(read_bytes({str(tmp_path / "hole.jpg")!r}))
-        print("still there", file=sys.stderr, flush=True)
-        return image.shape
-if __name__ == "__main__":
+    path = tmp_path / "hole.jpg"
+    path.write_bytes(data[:middle] + bytes(200) + data[middle + 200 :])
+    said = {}
     for workers in (1, 0):
-        print(list(DataLoader(Images(), batch_size=None, num_workers=workers)))
-        print("end", file=sys.stderr, flush=True)
-"""
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    in_worker, in_process, _ = ran.stderr.split("end\n")
-    assert in_worker == "still there\n"
-    assert "Corrupt JPEG data" in in_process
+        assert list(DataLoader(OneImage(path), batch_size=None, num_workers=workers)) == [64]
+        said[workers] = capfd.readouterr().err
+    assert said[1] == "still there\n"
+    assert "Corrupt JPEG data" in said[0]
