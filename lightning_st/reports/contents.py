@@ -228,6 +228,12 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
         if counts:
             labels = f", {counted(counts['labels'], 'label')}" if "labels" in counts else ""
             yield f"data.{split}", counted(counts["images"], "image") + labels
+    believed = None if run.labels is None else run.labels.thresholds
+    if believed is not None and believed.weight_power:
+        yield "weight of a pseudo-label", f"its score to the power of {believed.weight_power:g}"
+    if run.labels is not None and believed is not None and believed.unknown is not None:
+        names = (name for name, is_unknown in zip(run.labels.classes, believed.unknown, strict=True) if is_unknown)
+        yield "no negatives on pseudo-labelled images", ", ".join(names)
     yield from (
         (f"fingerprint of {split}", str(value)) for split, value in run.manifest.get("fingerprints", {}).items()
     )

@@ -121,7 +121,8 @@ def _with_label(histogram: list[int] | None) -> int | None:
 def label_classes_table(run: Run, labels: Labelling) -> Table:
     """Return labels or pixels, thresholds, and what those that are kept are worth on val, by class.
 
-    A class whose share shrinks from human to pseudo-labels is one that the student is in danger of unlearning.
+    A class whose share shrinks from human to pseudo-labels is one that the student is in danger of unlearning. ECE is
+    the expected calibration error of all that was found of a class, kept or not.
     """
     counted = "pixels_by_class" if labels.holds_masks else "labels_by_class"
     human = run.data.get("labeled", {}).get(counted, {})
@@ -145,8 +146,8 @@ def label_classes_table(run: Run, labels: Labelling) -> Table:
         for label, name in enumerate(labels.classes)
     ]
     what = ("human pixels", "pseudo-pixels") if labels.holds_masks else ("human labels", "pseudo-labels")
-    header = ["class", what[0], "share", what[1], "share", "kept from score", "ignored from score"]
-    header += ["precision on val", "recall on val", "calibration error on val"]
+    header = ["class", what[0], "share", what[1], "share", "kept from", "ignored from"]
+    header += ["precision on val", "recall on val", "ECE on val"]
     return Table("By class", header, rows)
 
 

@@ -92,6 +92,9 @@ class PseudoLabelSettings:
             raise ConfigError.expected("pseudo_label.rule", "calibrated", self.rule, advice)
         if isinstance(self.rule, str):
             require_arguments("pseudo_label.rule_options", RULES[self.rule], self.rule_options or {})
+        elif "class_path" not in self.rule or not self.rule.keys() <= {"class_path", "init_args"}:
+            advice = 'On the command line as JSON: \'{"class_path": "my_rule.Mine", "init_args": {"share": 0.1}}\'.'
+            raise ConfigError.expected("pseudo_label.rule", "a name, or class_path and init_args", self.rule, advice)
         elif self.rule_options:
             advice = "A rule given by class_path has its arguments in init_args."
             raise ConfigError.expected("pseudo_label.rule_options", "left out", self.rule_options, advice)

@@ -148,7 +148,7 @@ def _refuse_empty_labels(manifest: Mapping[str, Any], store: Path) -> None:
     highest = max((i for i, count in enumerate(bins) if count), default=None)
     found = "found nothing at all" if highest is None else f"has no score above {(highest + 1) / len(bins):.2f}"
     wanted = ", ".join(
-        f"{name} {keep:.2f}" if keep <= 1 else f"{name} none: no score is right often enough on val"
+        f"{name} {keep:.2f}" if keep <= 1 else f"{name} none: the rule trusts no score of it"
         for name, keep in zip(manifest["classes"], manifest["thresholds"]["keep"], strict=True)
     )
     raise StageError(

@@ -15,26 +15,12 @@ from lightning_st.modules import checkpoint_fingerprint
 from lightning_st.selftrain import KnownNegatives, MatchedCounts, PseudoLabels, ScoreWeights
 from lightning_st.stages import PseudoLabelSettings, pseudo_label, self_train
 from lightning_st.stages.pseudo_label import make_rule
-from lightning_st.types import ScoreThresholds
 
 
 class DeafRetinaNet(RetinaNet):
     """A task as a user's may be: it was written before labels could weigh less."""
 
     understands = ()
-
-
-class TwoThirds:
-    """A rule as a user writes one: it is asked for a number and says how sure it is."""
-
-    needs = ()
-
-    def __init__(self, at_least: float) -> None:
-        self.at_least = at_least
-
-    def __call__(self, evidence):
-        surest = [float(evidence.found.levels[counts.nonzero()[0].max(initial=0)]) for counts in evidence.found.counts]
-        return ScoreThresholds.uniform(len(evidence.classes), max(self.at_least, 2 / 3 * max(surest)))
 
 
 @pytest.fixture
@@ -102,16 +88,6 @@ def test_pixels_can_weigh_too(tmp_path):
     assert thresholds.unknown.any()
 
 
-def test_a_rule_of_ones_own(run):
-    recipe, folder = run
-    rule = {"class_path": f"{__name__}.TwoThirds", "init_args": {"at_least": 0.001}}
-    recipe["pseudo_label"] |= {"score_threshold": None, "rule": rule, "weight_power": 0.5}
-    self_train(recipe, folder, restart=True)
-    store = PseudoLabels.open(folder / "round_0/pseudo_labels")
-    assert store.thresholds.keep[0] >= 2 / 3 * store.index.scores.max() - 1e-3
-    assert store.manifest["rule"]["init_args"]["rule"] == rule
-
-
 @pytest.mark.parametrize("option", ["weight_power", "min_recall"])
 def test_a_task_that_would_take_all_labels_for_sure_is_refused(run, tmp_path, option):
     recipe, _ = run
@@ -135,6 +111,10 @@ def test_a_task_that_would_take_all_labels_for_sure_is_refused(run, tmp_path, op
         ),
         ({"rule": "matched", "rule_options": {"ratio": 0}, "score_threshold": None}, "Expected ratio to be above 0"),
         ({"rule": {"class_path": "x.Y"}, "rule_options": {"a": 1}}, r"rule_options to be left out.*init_args"),
+        (
+            {"rule": {"class_path": "x.Y", "share": 0.1}},
+            r"a name, or class_path and init_args, got .*as JSON",
+        ),
         ({"soft_nms": "gausian"}, r"Unknown pseudo_label\.soft_nms 'gausian'\. Did you mean 'gaussian'"),
         ({"rule": "matched", "precision": 0.5}, r"pseudo_label\.rule to be calibrated, got 'matched'"),
     ],

@@ -152,7 +152,7 @@ def test_a_teacher_that_finds_nothing_stops_before_the_student(run):
 def test_a_class_that_is_never_right_often_enough_is_named(run):
     recipe, folder = run
     recipe["pseudo_label"] = {"rule": "calibrated", "precision": 1.0}
-    with pytest.raises(StageError, match=r"disc none: no score is right often enough on val"):
+    with pytest.raises(StageError, match=r"disc none: the rule trusts no score of it"):
         self_train(recipe, folder, restart=True)
 
 
