@@ -50,7 +50,7 @@ from lightning_st.stages.announce import announce
 from lightning_st.stages.building import build_factory
 from lightning_st.stages.locks import alone_in
 from lightning_st.stages.manifest import Action, begin, complete, decide, plain, read_manifest
-from lightning_st.stages.recipe import RULES, PseudoLabelSettings, Recipe
+from lightning_st.stages.recipe import PseudoLabelSettings, Recipe, rule_named
 from lightning_st.stages.sharing import share
 from lightning_st.stages.train import make_data
 from lightning_st.stages.trainers import inference_trainer
@@ -198,7 +198,7 @@ def _choosing_rule(settings: PseudoLabelSettings) -> ConfidenceRule:
         rule: ConfidenceRule = build_factory(settings.rule)()
         return rule
     arguments = {} if settings.precision is None else {"precision": settings.precision}
-    named: ConfidenceRule = RULES[settings.rule](**arguments | (settings.rule_options or {}))
+    named: ConfidenceRule = rule_named(settings.rule)(**arguments | (settings.rule_options or {}))
     return named
 
 

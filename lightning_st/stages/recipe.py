@@ -14,7 +14,7 @@ from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
 from lightning_st.modules import StudentModule, TeacherModule
 from lightning_st.selftrain import CalibratedThresholds, HardThreshold, MatchedCounts
-from lightning_st.stages.building import require_arguments
+from lightning_st.stages.building import import_name, require_arguments
 from lightning_st.stages.owned import owned_in, refuse_owned
 
 RULES: dict[str, type[Any]] = {
@@ -23,6 +23,18 @@ RULES: dict[str, type[Any]] = {
     "matched": MatchedCounts,
 }
 """The confidence rules that a recipe may name; any other by its class path."""
+
+
+def rule_named(name: str) -> type[Any]:
+    """Return the confidence rule of a name in ``RULES``, or of an import path.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if name not in RULES and "." not in name:
+        raise ConfigError.unknown_choice("pseudo_label.rule", name, RULES)
+    rule: type[Any] = RULES[name] if name in RULES else import_name(name)
+    return rule
 
 
 @dataclass
@@ -34,10 +46,10 @@ class PseudoLabelSettings:
             0.5.
         rule: A confidence rule: "hard" (the paper's), "calibrated" (a threshold for each class that reaches
             ``precision`` on val, with an ignore band below), "matched" (as many labels of each class an image as people
-            made), or a class by ``class_path`` and ``init_args``.
+            made), or an own one: its import path, or ``class_path`` and ``init_args``.
         precision: Of rule "calibrated": the wanted share (0-1) of right boxes among those kept; None for 0.85.
-        rule_options: Further arguments of a rule that is given by its name, such as ignore_from of "calibrated" and
-            "matched", ratio of "matched".
+        rule_options: Further arguments of the rule, such as ignore_from of "calibrated" and "matched", ratio of
+            "matched".
         weight_power: The loss of a label that is kept weighs its score to this power; 0 lets all weigh alike.
         min_recall: A class of which the teacher finds less than this share (0-1) of val's objects, or pixels, with the
             scores that are kept, is no negative in the images that it labelled; 0 for no such class.
@@ -85,16 +97,15 @@ class PseudoLabelSettings:
 
     def _refuse_rule(self) -> None:
         """Refuse a rule that is not there, and options that are not its."""
-        if isinstance(self.rule, str) and self.rule not in RULES:
-            raise ConfigError.unknown_choice("pseudo_label.rule", self.rule, RULES)
         if self.precision is not None and self.rule != "calibrated":
             advice = "pseudo_label.precision belongs to that rule; with another one set it to null."
             raise ConfigError.expected("pseudo_label.rule", "calibrated", self.rule, advice)
         if isinstance(self.rule, str):
-            require_arguments("pseudo_label.rule_options", RULES[self.rule], self.rule_options or {})
+            require_arguments("pseudo_label.rule_options", rule_named(self.rule), self.rule_options or {})
         elif "class_path" not in self.rule or not self.rule.keys() <= {"class_path", "init_args"}:
-            advice = 'On the command line as JSON: \'{"class_path": "my_rule.Mine", "init_args": {"share": 0.1}}\'.'
-            raise ConfigError.expected("pseudo_label.rule", "a name, or class_path and init_args", self.rule, advice)
+            advice = "The arguments of a rule may stand in pseudo_label.rule_options."
+            allowed = "a name, an import path, or class_path and init_args"
+            raise ConfigError.expected("pseudo_label.rule", allowed, self.rule, advice)
         elif self.rule_options:
             advice = "A rule given by class_path has its arguments in init_args."
             raise ConfigError.expected("pseudo_label.rule_options", "left out", self.rule_options, advice)

@@ -1,45 +1,42 @@
 """The commands of the guide, as they stand there: what each asks for, and its rule in a run on small images."""
 
-import re
-import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+from guide_commands import DOCS, blocks, lines, words
 
 from lightning_st.cli import main, stage_commands
 from lightning_st.selftrain import PseudoLabels
 from lightning_st.stages import Recipe, self_train
 from lightning_st.stages.pseudo_label import make_rule, rule_spec
 
-GUIDE = Path(__file__).parents[2] / "docs" / "confidence.md"
+GUIDE = DOCS / "confidence.md"
 
 
 def commands() -> dict[str, list[str]]:
     """The words of each command, by the name of its run."""
-    blocks = re.findall(r"```bash\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    found = [shlex.split(line)[1:] for line in lines if line.strip()]
-    return {Path(words[words.index("--output") + 1]).name: words for words in found}
+    found = [words(line) for line in lines(GUIDE)]
+    return {Path(each[each.index("--output") + 1]).name: each for each in found}
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     """The working directory of a reader of the guide."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "configs").symlink_to(GUIDE.parents[1] / "configs")
-    (tmp_path / "my_rule.py").write_text(re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)[0])
+    (tmp_path / "configs").symlink_to(DOCS.parent / "configs")
+    (tmp_path / "my_rule.py").write_text(blocks(GUIDE, "python")[0])
     return tmp_path
 
 
 def test_the_commands_ask_for_what_the_guide_says(monkeypatch, capsys):
     asked: dict[str, Recipe] = {}
     monkeypatch.setattr(
-        stage_commands, "run_self_train", lambda recipe, output, restart: asked.update({output.name: recipe})
+        stage_commands, "run_self_train", lambda recipe, output, **options: asked.update({output.name: recipe})
     )
     monkeypatch.setattr(stage_commands, "write_report", lambda output: None)
-    for words in commands().values():
-        assert main(words) == 0, capsys.readouterr().err
+    for each in commands().values():
+        assert main(each) == 0, capsys.readouterr().err
     rules = {name: rule_spec(make_rule(recipe.labelling())) for name, recipe in asked.items()}
     assert rules["matched"]["class_path"].endswith("MatchedCounts")
     assert rules["matched"]["init_args"] == {"ratio": 0.8, "ignore_from": 0.05}

@@ -113,8 +113,9 @@ def test_a_task_that_would_take_all_labels_for_sure_is_refused(run, tmp_path, op
         ({"rule": {"class_path": "x.Y"}, "rule_options": {"a": 1}}, r"rule_options to be left out.*init_args"),
         (
             {"rule": {"class_path": "x.Y", "share": 0.1}},
-            r"a name, or class_path and init_args, got .*as JSON",
+            r"class_path and init_args, got .*pseudo_label\.rule_options",
         ),
+        ({"rule": "nowhere.Rule", "score_threshold": None}, r"nowhere\.Rule"),
         ({"soft_nms": "gausian"}, r"Unknown pseudo_label\.soft_nms 'gausian'\. Did you mean 'gaussian'"),
         ({"rule": "matched", "precision": 0.5}, r"pseudo_label\.rule to be calibrated, got 'matched'"),
     ],
