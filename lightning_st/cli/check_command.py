@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
-
 from lightning_st.checks import Finding, Report, Settings, check_splits, open_splits
 from lightning_st.cli.console import prepare_console
-from lightning_st.cli.parsing import add_not_read, parse
+from lightning_st.cli.parsing import add_not_read, make_parser, parse
 from lightning_st.cli.vocabulary import check_vocabulary
 from lightning_st.data import SelfTrainingDataModule, Split
 from lightning_st.errors import ConfigError
@@ -155,12 +153,11 @@ def _take_output(words: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _parse(words: Sequence[str]) -> dict[str, Any]:
-    parser = ArgumentParser(
-        prog="lightning_st check",
-        description="Say what is wrong with the data of a config of self_train or fit, before it is trained on: "
+    parser = make_parser(
+        "check",
+        "Say what is wrong with the data of a config of self_train or fit, before it is trained on: "
         "images, labels, class names, and copies between sets. The exit status is 1 where a training would be wrong "
         "or refused.",
-        exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="a config in YAML; several are merged in order")
     help_exclude = "a file to write the names of images to that are trained on and also in val or test"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from lightning_st.cli.parsing import parse
+from lightning_st.cli.parsing import make_parser, parse
 from lightning_st.cli.predict_command import add_config, model_of
 from lightning_st.cli.vocabulary import predict_vocabulary
 from lightning_st.deploy.export import Exported, export_model, require_writable
@@ -44,11 +44,10 @@ def sentences_on(exported: Exported, images: str | None) -> str:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="lightning_st export",
-        description="Write the model of a checkpoint as ONNX or as a program of torch.export, and compare what it "
+    parser = make_parser(
+        "export",
+        "Write the model of a checkpoint as ONNX or as a program of torch.export, and compare what it "
         "predicts with what the checkpoint does. Without --checkpoint it exports labels: lightning_st export --help.",
-        exit_on_error=False,
     )
     parser.add_argument("--checkpoint", type=str, required=True, help="a checkpoint of a teacher or a student")
     parser.add_argument("--output", type=str, required=True, help="a file named *.onnx or *.pt2")

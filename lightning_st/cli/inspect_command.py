@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
 
-from lightning_st.cli.parsing import add_not_read, parse
+from lightning_st.cli.parsing import add_not_read, make_parser, parse
 from lightning_st.cli.vocabulary import inspect_vocabulary
 from lightning_st.data.options import read_size
 from lightning_st.errors import ConfigError
@@ -61,11 +60,10 @@ def _shapes(outputs: Sequence[tuple[int, ...]]) -> str:
 
 
 def _parse(words: Sequence[str]) -> Mapping[str, Any]:
-    parser = ArgumentParser(
-        prog="lightning_st inspect",
-        description="Print what a config's model costs. Takes configs of self_train, pretrain and fit; model and "
+    parser = make_parser(
+        "inspect",
+        "Print what a config's model costs. Takes configs of self_train, pretrain and fit; model and "
         "data.image_size are read.",
-        exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="a config in YAML; several are merged in order")
     parser.add_argument("--classes", type=int, default=91, help="how many; 91 are COCO's ids, as papers count them")

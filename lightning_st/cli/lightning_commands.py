@@ -70,7 +70,7 @@ class SelfTrainingCLI(LightningCLI):
             seed_everything_default=0,
             trainer_defaults={"use_distributed_sampler": False},
             subclass_mode_model=True,
-            parser_kwargs={"exit_on_error": False},
+            parser_kwargs={"exit_on_error": False} | {name: {"allow_abbrev": False} for name in self.subcommands()},
         )
 
     @staticmethod

@@ -22,6 +22,15 @@ RUN_KEYS = ("config", "output", "restart", "shared", "checkpoint", "seed_everyth
 """Keys that are no sections of a recipe."""
 
 
+def make_parser(command: str, about: str) -> ArgumentParser:
+    """Return a parser whose errors become sentences.
+
+    It takes no shortened keys: such a one changes its meaning, or loses it, with the next key that is added.
+    """
+    prog = f"lightning_st {command}"
+    return ArgumentParser(prog=prog, description=about, exit_on_error=False, allow_abbrev=False)
+
+
 def add_run_arguments(parser: ArgumentParser) -> None:
     """Add what every command has that leaves a folder behind."""
     parser.add_argument("--config", action="config", help="a recipe in YAML; several are merged in order")

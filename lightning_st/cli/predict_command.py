@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 
 from lightning_st.cli.console import prepare_console
 from lightning_st.cli.lightning_commands import run as run_lightning
-from lightning_st.cli.parsing import add_not_read, parse
+from lightning_st.cli.parsing import add_not_read, make_parser, parse
 from lightning_st.cli.show_command import MOST_PICTURES, sentences_on_stores, store_tiles
 from lightning_st.cli.vocabulary import predict_vocabulary
 from lightning_st.errors import ConfigError
@@ -125,11 +125,10 @@ def model_of(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="lightning_st predict",
-        description="Predict a folder of images with a checkpoint: COCO results JSON, or palette masks, and pictures. "
+    parser = make_parser(
+        "predict",
+        "Predict a folder of images with a checkpoint: COCO results JSON, or palette masks, and pictures. "
         "Without --checkpoint and --images it is Lightning's own predict: lightning_st predict --config F --help.",
-        exit_on_error=False,
     )
     parser.add_argument("--checkpoint", type=str, required=True, help="a checkpoint of a teacher or a student")
     parser.add_argument("--images", type=str, required=True, help="a folder or a tar of images")

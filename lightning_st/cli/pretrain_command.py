@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
 from lightning_st.cli.console import prepare_console
-from lightning_st.cli.parsing import RUN_KEYS, add_run_arguments, add_train_settings, parse, parse_fields
+from lightning_st.cli.parsing import RUN_KEYS, add_run_arguments, add_train_settings, make_parser, parse, parse_fields
 from lightning_st.cli.vocabulary import pretrain_vocabulary
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
@@ -34,7 +34,7 @@ def pretrain_parser() -> ArgumentParser:
         "Train a model whose backbone others start from: ImageClassifier on data.labeled (a folder a class), SimCLR on "
         "data.unlabeled, or JointDetector on data.labeled (boxes) and data.joint (a folder a class)."
     )
-    parser = ArgumentParser(prog="lightning_st pretrain", description=about, exit_on_error=False)
+    parser = make_parser("pretrain", about)
     add_run_arguments(parser)
     parser.add_class_arguments(SelfTrainingDataModule, "data", skip=set(owned_in("data")), instantiate=False)
     skip = set(owned_in("model"))

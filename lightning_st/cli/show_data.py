@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 from PIL import Image
 
 from lightning_st.cli.console import prepare_console
-from lightning_st.cli.parsing import add_not_read, parse
+from lightning_st.cli.parsing import add_not_read, make_parser, parse
 from lightning_st.cli.show_command import require_count
 from lightning_st.cli.vocabulary import data_vocabulary
 from lightning_st.data import SelfTrainingDataModule
@@ -183,10 +183,9 @@ def _open(config: Mapping[str, Any]) -> SelfTrainingDataModule:
 
 
 def _parser(what: str, about: str) -> ArgumentParser:
-    parser = ArgumentParser(
-        prog=f"lightning_st show {what}",
-        description=f"{about} Takes configs of self_train and of fit; data is read, and of the model what it learns.",
-        exit_on_error=False,
+    parser = make_parser(
+        f"show {what}",
+        f"{about} Takes configs of self_train and of fit; data is read, and of the model what it learns.",
     )
     parser.add_argument("--config", action="config", help="a config in YAML; several are merged in order")
     parser.add_argument("--output", type=str, required=True, help="the folder for index.html, sheet.png and pictures/")

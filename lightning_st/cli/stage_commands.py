@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
 from lightning_st.cli.console import prepare_console
-from lightning_st.cli.parsing import RUN_KEYS, add_run_arguments, add_train_settings, parse
+from lightning_st.cli.parsing import RUN_KEYS, add_run_arguments, add_train_settings, make_parser, parse
 from lightning_st.cli.pretrain_command import check_pretrain
 from lightning_st.cli.vocabulary import recipe_vocabulary
 from lightning_st.data import SelfTrainingDataModule
@@ -64,7 +64,7 @@ def self_train_parser() -> ArgumentParser:
 
 def recipe_parser(command: str, about: str) -> ArgumentParser:
     """Return a parser of recipes: the keys that both commands share."""
-    parser = ArgumentParser(prog=f"lightning_st {command}", description=about, exit_on_error=False)
+    parser = make_parser(command, about)
     add_run_arguments(parser)
     parser.add_argument("--rounds", type=int, default=1, help="times that labels are made and a student is trained")
     parser.add_argument(
