@@ -90,10 +90,19 @@ def test_a_fit_and_what_follows_it(tiny_run, tmp_path, monkeypatch, path):
         assert main([command, "--config", str(saved), *more]) == 0
 
 
-@pytest.mark.parametrize(
-    ("path", "arm_count"),
-    [("augmentation", 24), ("label_fractions", 24), ("joint_loss", 24), ("methods", 12)],
-)
+EXPERIMENTS = {
+    "augmentation": 24,
+    "confidence": 18,
+    "joint_loss": 24,
+    "label_fractions": 24,
+    "methods": 12,
+    "rounds": 9,
+    "student_start": 9,
+}
+"""How many arms each compares."""
+
+
+@pytest.mark.parametrize(("path", "arm_count"), EXPERIMENTS.items())
 def test_the_factors_of_an_experiment_go_with_a_recipe(path, arm_count):
     parser = experiment_parser()
     configs = [ROOT / "configs" / "detection" / "cpu_small.yaml", ROOT / "configs" / "experiments" / f"{path}.yaml"]
@@ -107,4 +116,4 @@ def test_the_factors_of_an_experiment_go_with_a_recipe(path, arm_count):
 
 def test_no_experiment_is_left_out():
     names = {path.stem for path in (ROOT / "configs" / "experiments").iterdir()}
-    assert names == {"augmentation", "label_fractions", "joint_loss", "methods"}
+    assert names == EXPERIMENTS.keys()
