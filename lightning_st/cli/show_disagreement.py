@@ -23,7 +23,7 @@ from lightning_st.reports.sheet import PAGE, Sheet, Unreadable, write_sheet
 from lightning_st.reports.tiles import Tile, box_tile, mask_tile
 from lightning_st.selftrain import LABELS_FILE, box_disagreement, mask_disagreement, unmatched_boxes
 from lightning_st.stages import Recipe
-from lightning_st.stages.pseudo_label import VAL_FOLDER
+from lightning_st.stages.labelling import VAL_FOLDER
 from lightning_st.stages.train import chosen_checkpoint
 from lightning_st.stages.val_predictions import predict_val, val_data
 from lightning_st.types import BoxKind, ScoreThresholds

@@ -7,9 +7,10 @@ from lightning_st.data.split import refuse_leaks
 from lightning_st.errors import ConfigError, DataError, StageError
 from lightning_st.modules import TaskModule, load_weights, refuse_unread
 from lightning_st.stages.building import arguments_of
+from lightning_st.stages.confidence import make_rule, marks_of, refuse_without, rule_spec
+from lightning_st.stages.labelling import predict_as
 from lightning_st.stages.manifest import differences, read_manifest
 from lightning_st.stages.pretrain_section import pretraining_of
-from lightning_st.stages.pseudo_label import make_rule, marks_of, predict_as, refuse_without, rule_spec
 from lightning_st.stages.recipe import Recipe, TrainSettings
 from lightning_st.stages.train import Training, student_start
 

@@ -10,8 +10,8 @@ from lightning_st.index import AnnotationIndex
 from lightning_st.modules import TeacherModule, checkpoint_fingerprint, load_weights, portable_spec
 from lightning_st.selftrain import LABELS_FILE, job_fingerprint
 from lightning_st.stages.building import build_factory
+from lightning_st.stages.labelling import label_split, predict_as
 from lightning_st.stages.manifest import plain
-from lightning_st.stages.pseudo_label import label_split, predict_as
 from lightning_st.stages.recipe import Recipe
 from lightning_st.stages.train import make_data
 

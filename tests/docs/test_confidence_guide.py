@@ -9,7 +9,7 @@ from guide_commands import DOCS, blocks, lines, words
 from lightning_st.cli import main, stage_commands
 from lightning_st.selftrain import PseudoLabels
 from lightning_st.stages import Recipe, self_train
-from lightning_st.stages.pseudo_label import make_rule, rule_spec
+from lightning_st.stages.confidence import make_rule, rule_spec
 
 GUIDE = DOCS / "confidence.md"
 

@@ -14,7 +14,7 @@ from lightning_st.models import RetinaNet
 from lightning_st.modules import checkpoint_fingerprint
 from lightning_st.selftrain import KnownNegatives, MatchedCounts, PseudoLabels, ScoreWeights
 from lightning_st.stages import PseudoLabelSettings, pseudo_label, self_train
-from lightning_st.stages.pseudo_label import make_rule
+from lightning_st.stages.confidence import make_rule
 
 
 class DeafRetinaNet(RetinaNet):
