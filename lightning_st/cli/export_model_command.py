@@ -17,7 +17,7 @@ def export_model_of(words: Sequence[str]) -> None:
     config = parse(_parser(), words, predict_vocabulary, is_recipe=None)
     output = Path(config["output"])
     require_writable(output)  # before the checkpoint is read
-    size = config["image_size"] or config["data"].get("image_size")
+    size = config["data"].get("image_size") if config["image_size"] is None else config["image_size"]
     trained = TrainedModel.describe(config["checkpoint"], model_of(config), size)
     print(sentences_on(export_model(trained, output, config["images"]), config["images"]))
 

@@ -50,6 +50,7 @@ def suppress_with_torchvision(boxes: Tensor, scores: Tensor, limits: Limits) -> 
 
 def suppress_with_onnx(boxes: Tensor, scores: Tensor, limits: Limits) -> Tensor:
     """Return what stays, see ``Suppress``; for ONNX."""
+    scores = scores.contiguous()  # as what the two branches return has to be
     if limits.pre_nms_count < scores.shape[2]:
         # Few images have so many candidates, and finding the best of all anchors takes longer than all the rest.
         most = (scores > limits.score_threshold).sum(dim=2).max()
@@ -65,8 +66,8 @@ def _only_best(count: int) -> Callable[[Tensor], Tensor]:
     """Return what sets all but the ``count`` best scores of each image and class to zero."""
 
     def only_best(scores: Tensor) -> Tensor:
-        worst = scores.topk(count, dim=2).values[:, :, -1:]
-        return torch.where(scores < worst, 0.0, scores)
+        values, places = scores.topk(count, dim=2)
+        return torch.zeros_like(scores).scatter(2, places, values)
 
     return only_best
 

@@ -48,7 +48,7 @@ class TrainedModel:
         """
         about = read_checkpoint(checkpoint)["lightning_st"]
         spec = rebuildable_spec(about, checkpoint) if model is None else dict(model)
-        size = image_size or about.get("image_size")
+        size = about.get("image_size") if image_size is None else image_size
         if size is None:
             advice = "The checkpoint does not say on which size of images it was trained."
             raise ConfigError.expected("image_size", "given: a number of pixels, or [height, width]", None, advice)

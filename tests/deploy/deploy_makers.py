@@ -14,38 +14,66 @@ from lightning_st.modules.task_spec import task_spec
 CLASSES = ("cat", "dog", "fox")
 SIZE = (64, 80)
 
+# As `cpu_small.yaml` has it.
+NARROW = {
+    "backbone": "resnet10t",
+    "backbone_options": {"channels": [32, 64, 128, 256], "stem_width": 16},
+    "max_level": 5,
+    "neck_width": 64,
+    "head_width": 64,
+    "head_depth": 2,
+    "anchor_size": 2.0,
+}
 
-def trained_like(task: Any, size: tuple[int, int] = SIZE) -> Any:
-    """Give a task predictors that tell places apart, and the batch statistics of images; in evaluation mode.
 
-    A fresh head says the same of all anchors but for rounding; of this one dozens of boxes, with scores from the floor
-    to 0.9, reach 0.05 in each image.
+@torch.no_grad()
+def trained_like(task: Any, size: tuple[int, int], deviation: float, mean: float) -> Any:
+    """Give a task the batch statistics of images, and predictors that tell places apart; in evaluation mode.
+
+    A fresh head says the same of all anchors but for rounding. The logits of this one spread by ``deviation`` around
+    ``mean``, so that some boxes of each image reach 0.05 and a few 0.5; those of a segmenter by 2 around 0, and the
+    deltas of boxes by 0.2.
     """
-    with torch.no_grad():
-        if task.target == "boxes":
-            for predictor, deviation in ((task.head.class_predictor, 0.1), (task.head.box_predictor, 0.02)):
-                weight = [module for module in predictor.modules() if isinstance(module, nn.Conv2d)][-1].weight
-                weight.normal_(0, deviation)
-            nn.init.constant_(last_bias(task.head.class_predictor), -4.0)
-        else:
-            task.head.predictor.weight.normal_(0, 1)
-        for norm in (module for module in task.modules() if isinstance(module, nn.BatchNorm2d)):
-            norm.momentum = None  # a plain mean
-            norm.reset_running_stats()
-        task.train()(made_up_images(4, size).flip(-1))
-    return task.eval()
+    images = made_up_images(32, size).flip(-1)  # so many, as coarse maps have one place
+    for norm in (module for module in task.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.momentum = None  # a plain mean
+        norm.reset_running_stats()
+    task.train()(images)
+    task.eval()
+    if task.target == "masks":
+        spread(task.head.predictor, lambda: task(images), 2.0, 0.0)
+    else:
+        spread(task.head.class_predictor, lambda: task(images)[0], deviation, mean)
+        spread(task.head.box_predictor, lambda: task(images)[1], 0.2, 0.0)
+    return task
 
 
-def last_bias(predictor: nn.Module) -> torch.Tensor:
-    return [parameter for name, parameter in predictor.named_parameters() if name.endswith("bias")][-1]
+def spread(predictor: nn.Module, predict: Any, deviation: float, mean: float) -> None:
+    """Draw the weights of a predictor so that what it predicts has this deviation around this mean."""
+    last = [module for module in predictor.modules() if isinstance(module, nn.Conv2d)][-1]
+    last.weight.normal_()
+    last.bias.zero_()
+    last.weight *= deviation / predict().std()
+    last.bias += mean - predict().mean()
 
 
-def write_checkpoint(path: Path, kind: type, size: tuple[int, int] = SIZE, **arguments: Any) -> Any:
+def write_checkpoint(
+    path: Path,
+    kind: type,
+    size: tuple[int, int] = SIZE,
+    logits: tuple[float, float] = (1.5, -5.0),
+    **arguments: Any,
+) -> Any:
     """Write the checkpoint of a task with such weights, and return the task."""
     torch.manual_seed(0)
     factory = partial(kind, **arguments)
-    task = trained_like(factory(CLASSES), size)
-    about = describe(CLASSES, "AP", "raw", task_spec(factory, task), size)
+    task = trained_like(factory(CLASSES), size, *logits)
+    save(path, factory, task, size)
+    return task
+
+
+def save(path: Path, factory: Any, task: Any, size: tuple[int, int]) -> None:
+    """Write the checkpoint of a task that `factory` made, trained on images of `size`."""
+    about = describe(task.classes, "AP", "raw", task_spec(factory, task), size)
     weights = {f"{TASK_PREFIX}{name}": value for name, value in task.state_dict().items()}
     torch.save({"state_dict": weights, KEY: about}, path)
-    return task
