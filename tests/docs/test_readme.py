@@ -26,7 +26,8 @@ def test_the_python_trains(tmp_path, monkeypatch):
     images.rename("photos")
     shutil.copy(annotations, "all.json")
     split_json(Path("all.json"))
-    (code,) = blocks(README, "python")
+    code, predicting = blocks(README, "python")
+    assert predicting in blocks(DOCS / "deploying.md", "python")  # which a test of that guide runs
     small = code.replace("image_size=640", "image_size=64, batch_size=2, num_workers=0")
     small = small.replace("max_steps=1000", "max_steps=1, logger=False, enable_checkpointing=False, accelerator='cpu'")
     small = small.replace('backbone="resnet50"', 'backbone="resnet10t", neck_width=8, head_width=8, head_depth=1')
