@@ -1,6 +1,6 @@
 """The command line: ``lightning_st COMMAND ...``, also ``python -m lightning_st COMMAND ...``.
 
-Nothing heavy is imported before the command is known: ``--help``, ``report`` and ``export`` load no torch.
+Nothing heavy is imported before the command is known: ``--help``, ``report`` and ``export`` of labels load no torch.
 """
 
 import os

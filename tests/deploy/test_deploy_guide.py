@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import Reader, guide
+from deploy_guide import Reader, blocks
 from deploy_makers import CLASSES, SIZE
 
 from lightning_st import Predictor
@@ -44,7 +44,7 @@ def test_all_files_predict_the_same(reader: Reader, ending):
 def test_three_lines_of_python(reader: Reader, monkeypatch):
     monkeypatch.chdir(reader.folder)
     names = {}
-    exec(guide("python")[0], names)
+    exec(blocks("python")[0], names)
     (prediction,) = names["predictions"]
     assert [prediction[key].dtype for key in ("boxes", "labels", "scores")] == [
         torch.float32,
@@ -56,7 +56,7 @@ def test_three_lines_of_python(reader: Reader, monkeypatch):
 
 def test_onnxruntime_alone_finds_the_same(reader: Reader, monkeypatch, capsys):
     monkeypatch.chdir(reader.folder)
-    code = guide("python")[1]
+    code = blocks("python")[1]
     assert "lightning_st" not in code
     assert "torch" not in code
     exec(code, names := {})

@@ -7,6 +7,7 @@ from deploy_makers import SIZE, write_checkpoint
 from recipes import TINY_SEGMENTER
 
 from lightning_st import Predictor
+from lightning_st.deploy.agreement import compare_masks
 from lightning_st.deploy.detector import DeployedDetector
 from lightning_st.deploy.export import export_model, made_up_images
 from lightning_st.deploy.outputs import predictions_of
@@ -38,8 +39,8 @@ def test_efficientnet_with_nas_fpn(tmp_path):
 @pytest.mark.slow
 def test_spinenet(tmp_path):
     """Its logits spread less: what random weights make of rounding grows with depth, to 1e-4 of a score at 1.5."""
-    kind = {"backbone": "spinenet-49s", "neck": "identity", "activation": "swish", "scales_per_octave": 1}
-    write_checkpoint(tmp_path / "a.ckpt", RetinaNet, (128, 160), (0.5, -3.5), **kind, **SMALL)
+    kind = {"backbone": "spinenet-49s", "neck": "identity", "min_level": 4, "max_level": 4}  # ten of its blocks
+    write_checkpoint(tmp_path / "a.ckpt", RetinaNet, SIZE, (0.5, -3.5), **kind, **SMALL, anchor_size=2.0)
     agreement = exported(tmp_path / "a.ckpt", ".onnx").agreement
     assert agreement.is_close, agreement
     assert agreement.count > 100
@@ -55,10 +56,9 @@ def test_segmenter(tmp_path):
     for ending in (".onnx", ".pt2"):
         agreement = exported(tmp_path / "a.ckpt", ending).agreement
         assert agreement.is_close, agreement
-        assert (agreement.count, agreement.differing) == (8 * 62 * 81, 0)
-        for found, wanted in zip(Predictor(tmp_path / f"a{ending}")(images), expected, strict=True):
-            assert torch.equal(found["mask"], wanted["mask"])
-            assert (found["confidence"] - wanted["confidence"]).abs().max() < 1e-4
+        assert agreement.count == 8 * 62 * 81
+        restored = compare_masks(Predictor(tmp_path / f"a{ending}")(images), expected)
+        assert restored.is_close, restored
 
 
 @pytest.mark.parametrize("limits", [{}, {"pre_nms_count": 5}, {"max_detections": 3}, {"score_threshold": 0.999}])

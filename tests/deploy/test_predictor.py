@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from conftest import Reader
+from deploy_guide import Reader
 from deploy_makers import save, write_checkpoint
 from PIL import ExifTags, Image
 from recipes import TINY_BACKBONE, TINY_SEGMENTER
