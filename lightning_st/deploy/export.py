@@ -14,7 +14,7 @@ from lightning_st.data.image_file import ImageFile
 from lightning_st.deploy.agreement import Agreement, compare_boxes, compare_masks, masks_of
 from lightning_st.deploy.card import Card
 from lightning_st.deploy.detector import BOX_OUTPUTS, DeployedDetector
-from lightning_st.deploy.onnx_file import OnnxModel, require_packages, write_onnx
+from lightning_st.deploy.onnx_file import OnnxModel, require_exporter, require_packages, write_onnx
 from lightning_st.deploy.program_file import ProgramModel, trace, write_program
 from lightning_st.deploy.segmenter import MASK_OUTPUTS, DeployedSegmenter
 from lightning_st.deploy.suppression import suppress_with_onnx, suppress_with_torchvision
@@ -91,6 +91,7 @@ def require_writable(output: Path) -> None:
         raise ConfigError.expected("output", "in a folder that exists", str(output))
     if output.suffix == ".onnx":
         require_packages("onnx", "onnxscript", "onnxruntime")
+        require_exporter()
 
 
 def write(task: Any, card: Card, path: Path) -> None:

@@ -21,6 +21,21 @@ OPSET = 18
 INPUT = "images"
 
 
+OLDEST_TORCH = (2, 14)
+"""Whose exporter is known to write these models; that of 2.6 cannot."""
+
+
+def require_exporter() -> None:
+    """Refuse to write ONNX with a PyTorch that cannot.
+
+    Raises:
+        ConfigError: Naming the version that can.
+    """
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < OLDEST_TORCH:
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        raise ConfigError(f"Writing ONNX needs torch {oldest} or newer, got {torch.__version__}: pip install -U torch.")
+
+
 def require_packages(*names: str) -> None:
     """Refuse to go on without a package.
 

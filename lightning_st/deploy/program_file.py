@@ -19,6 +19,7 @@ CARD_FILE = "lightning_st.json"
 """The name of the card among the ``extra_files`` of an exported program."""
 
 BATCH = "batch"
+
 _MOST_IMAGES = 2**31 - 1
 """In a batch: older PyTorch needs to be told that there is a bound."""
 
@@ -32,8 +33,9 @@ def trace(model: nn.Module, image_size: tuple[int, int]) -> ExportedProgram:
     """
     # Two of them: one would be taken for a size that never changes.
     example = torch.zeros(2, 3, *image_size, dtype=torch.uint8)
+    shapes = {"images": {0: Dim(BATCH, min=1, max=_MOST_IMAGES)}}
     with torch.no_grad(), without_remarks():
-        program = torch.export.export(model, (example,), dynamic_shapes={"images": {0: Dim(BATCH, min=1, max=_MOST_IMAGES)}})
+        program = torch.export.export(model, (example,), dynamic_shapes=shapes)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # where the code lies on this machine is nobody's business
     return program

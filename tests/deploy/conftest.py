@@ -9,7 +9,7 @@ import helpers
 import numpy as np
 import pytest
 from deploy_guide import Reader, blocks
-from deploy_makers import NARROW, write_checkpoint
+from deploy_makers import NARROW, skip_without_exporter, write_checkpoint
 
 from lightning_st.cli import main
 from lightning_st.models import RetinaNet
@@ -17,6 +17,7 @@ from lightning_st.models import RetinaNet
 
 @pytest.fixture(scope="session")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    skip_without_exporter()
     folder = tmp_path_factory.mktemp("deployed")
     write_checkpoint(folder / "student.ckpt", RetinaNet, **NARROW)
     images, _ = helpers.write_coco(folder / "coco", 4, size=(90, 70))

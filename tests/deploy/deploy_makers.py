@@ -4,10 +4,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
 from lightning_st.deploy.export import made_up_images
+from lightning_st.deploy.onnx_file import require_exporter
+from lightning_st.errors import ConfigError
 from lightning_st.modules.checkpoints import KEY, TASK_PREFIX, describe
 from lightning_st.modules.task_spec import task_spec
 
@@ -24,6 +27,14 @@ NARROW = {
     "head_depth": 2,
     "anchor_size": 2.0,
 }
+
+
+def skip_without_exporter() -> None:
+    """Skip a test that exports, saying so, where PyTorch is too old."""
+    try:
+        require_exporter()
+    except ConfigError as error:
+        pytest.skip(str(error))
 
 
 @torch.no_grad()

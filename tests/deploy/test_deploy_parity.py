@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from deploy_makers import SIZE, write_checkpoint
+from deploy_makers import SIZE, skip_without_exporter, write_checkpoint
 from recipes import TINY_SEGMENTER
 
 from lightning_st import Predictor
 from lightning_st.deploy.agreement import compare_masks
 from lightning_st.deploy.detector import DeployedDetector
 from lightning_st.deploy.export import export_model, made_up_images
+from lightning_st.deploy.onnx_file import require_exporter
 from lightning_st.deploy.outputs import predictions_of
 from lightning_st.deploy.suppression import suppress_with_torchvision
+from lightning_st.errors import ConfigError
 from lightning_st.models import RetinaNet, SemanticSegmenter
 from lightning_st.stages.trained_model import TrainedModel
 
@@ -19,6 +21,7 @@ SMALL = {"head_width": 16, "head_depth": 1}
 
 
 def exported(path, ending):
+    skip_without_exporter()
     return export_model(TrainedModel.describe(path), path.with_suffix(ending))
 
 
@@ -75,3 +78,9 @@ def test_what_is_traced_is_what_predict_computes(tmp_path, limits):
     for row, count in enumerate(outputs["counts"].tolist()):
         assert outputs["boxes"][row, count:].abs().sum() == outputs["scores"][row, count:].sum() == 0
         assert (outputs["labels"][row, count:] == -1).all()
+
+
+def test_a_torch_that_cannot_write_onnx_is_named(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.6.0+cu124")
+    with pytest.raises(ConfigError, match=r"Writing ONNX needs torch 2\.14 or newer, got 2\.6\.0\+cu124"):
+        require_exporter()
