@@ -50,12 +50,14 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
 @pytest.fixture
 def wandb_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """W&B without a network: `started`, the runs; `logged`, what each was told, by its id; the `artifacts` of all."""
-    wandb = pytest.importorskip("wandb")
+    import wandb
+    from wandb.sdk.wandb_run import Run  # older ones have no wandb.Run
+
     for name, value in {"MODE": "offline", "SILENT": "true"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     for name in ("DIR", "DATA_DIR", "CACHE_DIR", "CONFIG_DIR"):
         monkeypatch.setenv(f"WANDB_{name}", str(tmp_path))
-    runs, init, log = SimpleNamespace(started=[], logged={}, artifacts=[]), wandb.init, wandb.Run.log
+    runs, init, log = SimpleNamespace(started=[], logged={}, artifacts=[]), wandb.init, Run.log
 
     def noting_init(**options: Any) -> Any:
         runs.started.append(init(**options))
@@ -65,15 +67,15 @@ def wandb_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simp
         runs.logged.setdefault(run.id, {}).update(data)
         log(run, data, *args, **kwargs)
 
-    log_artifact = wandb.Run.log_artifact
+    log_artifact = Run.log_artifact
 
     def noting_log_artifact(run: Any, artifact: Any, *args: Any, **kwargs: Any) -> Any:
         runs.artifacts.append(artifact)
         return log_artifact(run, artifact, *args, **kwargs)
 
-    monkeypatch.setattr(wandb.Run, "log_artifact", noting_log_artifact)
+    monkeypatch.setattr(Run, "log_artifact", noting_log_artifact)
     monkeypatch.setattr(wandb, "init", noting_init)
-    monkeypatch.setattr(wandb.Run, "log", noting_log)
+    monkeypatch.setattr(Run, "log", noting_log)
     yield runs
     if wandb.run is not None:
         wandb.run.finish()

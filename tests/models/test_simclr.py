@@ -123,11 +123,11 @@ def step(batch: dict, image_count: int) -> dict:
 
 
 def train_once(rank: int, folder: str) -> None:
+    """Leave a step's results; the end of the process ends the group: torch 2.6 may wait for itself in destroying it."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     batch = {key: value[SHARES[rank]] for key, value in whole_batch().items()}
     torch.save(step(batch, 4), Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
 
 
 def test_two_processes_do_what_one_does(tmp_path):
