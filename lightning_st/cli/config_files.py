@@ -12,19 +12,12 @@ from lightning_st.errors import ConfigError
 _GROUPS = ("data", "teacher", "student", "training", "pseudo_label", "trainer", "tracking")
 """Keys that hold further keys, always."""
 
-_OF_RECIPES = (
-    "teacher",
-    "student",
-    "training",
-    "pseudo_label",
-    "pretrain",
-    "rounds",
-    "patience",
-    "control",
-    "tracking",
-    "output",
-    "restart",
-)
+RECIPE_SECTIONS = ("teacher", "student", "pseudo_label", "pretrain", "training", "experiment", "tracking")
+"""Sections of recipes that the configs of Lightning's commands do not have."""
+
+RECIPE_KEYS = ("rounds", "patience", "control", "restart", "shared", "output")
+"""Keys of recipes that are no sections, likewise."""
+
 _MODULES = ("TeacherModule", "StudentModule")
 
 
@@ -93,7 +86,7 @@ def _refuse_repeated_keys(path: Path, node: Node, inside: str = "") -> None:
 
 def _refuse_foreign(path: Path, root: MappingNode, is_recipe: bool) -> None:
     for name, key, value in _items(root):
-        if not is_recipe and name in _OF_RECIPES:
+        if not is_recipe and name in (*RECIPE_SECTIONS, *RECIPE_KEYS):
             raise ConfigError(
                 f"{_line(path, key)}: the key {name} belongs to a recipe of {_command_of(name)}. fit, validate, test "
                 "and predict take data, model and trainer, where model is a TeacherModule or a StudentModule."
@@ -106,7 +99,7 @@ def _refuse_foreign(path: Path, root: MappingNode, is_recipe: bool) -> None:
 
 
 def _command_of(key: str) -> str:
-    return "pretrain" if key == "training" else "self_train"
+    return {"training": "pretrain", "experiment": "experiment"}.get(key, "self_train")
 
 
 def _class_name(value: Node) -> str:

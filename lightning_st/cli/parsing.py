@@ -8,14 +8,14 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from lightning_st.cli.config_files import check_config_files
+from lightning_st.cli.config_files import RECIPE_KEYS, RECIPE_SECTIONS, check_config_files
 from lightning_st.cli.hints import Vocabulary, explain
 from lightning_st.errors import ConfigError
 
-OTHER_SECTIONS = ("trainer", "teacher", "student", "pseudo_label", "pretrain", "training", "experiment", "tracking")
+OTHER_SECTIONS = ("trainer", *RECIPE_SECTIONS)
 """Sections of the recipes besides data and model: what a command accepts that reads these alone."""
 
-OTHER_KEYS = ("rounds", "patience", "control", "restart", "shared", "output", "seed_everything", "ckpt_path")
+OTHER_KEYS = (*RECIPE_KEYS, "seed_everything", "ckpt_path")
 """Keys of recipes and of Lightning's configs that are no sections, likewise."""
 
 RUN_KEYS = ("config", "output", "restart", "shared", "checkpoint", "seed_everything")

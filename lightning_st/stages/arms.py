@@ -30,18 +30,8 @@ FACTORS: dict[str, str] = {
 }
 """Factors that go by a short name, to the key of the recipe that they set. Others go by their key."""
 
-_SECTIONS = (
-    "data",
-    "model",
-    "pretrain",
-    "teacher",
-    "student",
-    "pseudo_label",
-    "trainer",
-    "rounds",
-    "patience",
-    "tracking",
-)
+_SECTIONS = tuple(name for name in Recipe.__dataclass_fields__ if name not in ("seed", "control"))
+"""What a level may change; the seed and the control are the experiment's."""
 
 
 @dataclass

@@ -11,6 +11,7 @@ from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
 from lightning_st.index import AnnotationIndex
 from lightning_st.selftrain import (
+    LABELS_FILE,
     NEEDED,
     ConfidenceRule,
     Evidence,
@@ -99,11 +100,11 @@ def apply_rule(
         data: What it was made from.
         classes: The names of the store's classes.
     """
-    labels = AnnotationIndex.open(folder / "labels.index")
+    labels = AnnotationIndex.open(folder / LABELS_FILE)
     matched = None
     if data.has("val"):
         match = match_pixels if data.target == "masks" else match_detections
-        matched = match(AnnotationIndex.open(folder / VAL_FOLDER / "labels.index"), data.index("val"))
+        matched = match(AnnotationIndex.open(folder / VAL_FOLDER / LABELS_FILE), data.index("val"))
     rates = _labeled_rates(data) if data.has("labeled") else None
     thresholds = rule(Evidence(tuple(classes), count_scores(labels), matched, rates))
     store = PseudoLabels(labels, {"thresholds": thresholds.to_json()})

@@ -17,14 +17,14 @@ class RoundsSoFar:
     """What the rounds brought: one helped if its student's score on val is above all before it, the teacher's too.
 
     Attributes:
-        patience: Rounds in a row that may not help; None for any number.
+        patience: Rounds in a row that may not help.
         metric: What the score is called.
         best: The highest score so far, 0-1; at first that of the teacher, NaN where it is undefined.
         best_round: Whose student has it; None while it is the teacher's.
         done: How many rounds there were.
     """
 
-    patience: int | None
+    patience: int
     metric: str
     best: float
     best_round: int | None = None
@@ -44,7 +44,7 @@ class RoundsSoFar:
     @property
     def is_over(self) -> bool:
         """Whether patience has run out."""
-        return self.patience is not None and self.vain >= self.patience
+        return self.vain >= self.patience
 
     def stopped(self, wanted: int) -> str | None:
         """Return a sentence on why fewer rounds than ``wanted`` were run; None where they were not."""

@@ -6,7 +6,7 @@ The command line parses a YAML file into a recipe; in Python a dict does. Classe
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lightning.pytorch import Trainer
 
@@ -153,6 +153,10 @@ class TrainSettings:
         return min(self.validate_every or max(1, self.max_steps // 10), self.max_steps)
 
 
+Artifact = Literal["checkpoints", "pseudo_labels"]
+"""What ``tracking.artifacts`` may name."""
+
+
 @dataclass
 class TrackingSettings:
     """What the loggers of ``trainer.logger`` get besides numbers.
@@ -164,15 +168,15 @@ class TrackingSettings:
     """
 
     pictures: int = 16
-    artifacts: list[Literal["checkpoints", "pseudo_labels"]] = field(default_factory=list)
+    artifacts: list[Artifact] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Refuse values that can't be meant."""
         if self.pictures < 0:
             raise ConfigError.expected("tracking.pictures", "at least 0", self.pictures)
-        unknown = [name for name in self.artifacts if name not in ARTIFACTS]
+        unknown = [name for name in self.artifacts if name not in get_args(Artifact)]
         if unknown:
-            raise ConfigError.unknown_choice("tracking.artifacts", unknown[0], ARTIFACTS)
+            raise ConfigError.unknown_choice("tracking.artifacts", unknown[0], get_args(Artifact))
 
     @classmethod
     def read(cls, section: Mapping[str, Any]) -> "TrackingSettings":
@@ -180,9 +184,6 @@ class TrackingSettings:
         refuse_unknown("tracking", section, cls)
         return cls(**section)
 
-
-ARTIFACTS = ("checkpoints", "pseudo_labels")
-"""What ``tracking.artifacts`` may name."""
 
 TRAIN_KEYS = tuple(f.name for f in fields(TrainSettings) if f.name != "module")
 """Keys of the sections ``teacher`` and ``student`` that are no arguments of a LightningModule."""

@@ -59,21 +59,27 @@ def control_training(
 
 
 def student_training(
-    recipe: Recipe, folder: Path, store: Path, labels: Mapping[str, Any], teacher: Path, backbone: Path | None
+    recipe: Recipe,
+    folder: Path,
+    number: int,
+    store: Path,
+    labels: Mapping[str, Any],
+    teacher: Path,
+    backbone: Path | None,
 ) -> Training:
     """Return the training of a student.
 
     Args:
         recipe: The run's recipe.
         folder: The stage's folder.
+        number: Of the round, from 0; the teacher of a later one is a student itself.
         store: The pseudo-labels.
         labels: Their manifest.
         teacher: The checkpoint that made them.
         backbone: See ``teacher_training``.
     """
     settings = TrainSettings.read(recipe.student, "student")
-    is_first = folder.parent.name == "round_0"  # the teacher of a later round is a student itself
-    start = student_start(settings, teacher, same_model=not is_first or settings.model is None)
+    start = student_start(settings, teacher, same_model=number > 0 or settings.model is None)
     parents = {"pseudo_labels": labels["fingerprint"], "thresholds": labels["thresholds"]}
     training = Training(recipe, folder, "student", settings, store, parents)
     return _started(training, start, backbone, checkpoint_fingerprint)

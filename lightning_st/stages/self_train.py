@@ -132,11 +132,11 @@ def _round(
     store = folder / "pseudo_labels"
     if not restart:
         refuse_other_rule(recipe, folder)
-    own_model = recipe.student.get("model")
-    teachers_model = recipe.model if number == 0 else own_model or recipe.model
+    teachers_model = recipe.model if number == 0 else recipe.student.get("model") or recipe.model
     manifest = label_images(recipe, teacher, store, teachers_model, restart, shared)
     _refuse_empty_labels(manifest, store)
-    return run_training(student_training(recipe, folder / "student", store, manifest, teacher, backbone), restart)
+    student = student_training(recipe, folder / "student", number, store, manifest, teacher, backbone)
+    return run_training(student, restart)
 
 
 def _refuse_empty_labels(manifest: Mapping[str, Any], store: Path) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
+from lightning_st.cli.shipped_configs import SHIPPED
 from lightning_st.deploy.export import made_up_images
 from lightning_st.deploy.onnx_file import require_exporter
 from lightning_st.errors import ConfigError
@@ -17,16 +19,8 @@ from lightning_st.modules.task_spec import task_spec
 CLASSES = ("cat", "dog", "fox")
 SIZE = (64, 80)
 
-# As `cpu_small.yaml` has it.
-NARROW = {
-    "backbone": "resnet10t",
-    "backbone_options": {"channels": [32, 64, 128, 256], "stem_width": 16},
-    "max_level": 5,
-    "neck_width": 64,
-    "head_width": 64,
-    "head_depth": 2,
-    "anchor_size": 2.0,
-}
+NARROW = yaml.safe_load((SHIPPED / "detection" / "cpu_small.yaml").read_text())["model"]["init_args"]
+"""The small recipe's detector."""
 
 
 def skip_without_exporter() -> None:

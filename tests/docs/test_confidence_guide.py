@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from guide_commands import DOCS, blocks, lines, words
+from guide_commands import DOCS, lines, words
 
 from lightning_st.cli import main, stage_commands
 from lightning_st.selftrain import PseudoLabels
@@ -25,7 +25,7 @@ def here(tmp_path, monkeypatch):
     """The working directory of a reader of the guide."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(DOCS.parent / "configs")
-    (tmp_path / "my_rule.py").write_text(blocks(GUIDE, "python")[0])
+    (tmp_path / "own_confidence_rule.py").symlink_to(DOCS.parent / "examples" / "own_confidence_rule.py")
     return tmp_path
 
 
@@ -44,14 +44,14 @@ def test_the_commands_ask_for_what_the_guide_says(monkeypatch, capsys):
     assert rules["weighed"]["init_args"]["rule"]["init_args"]["min_recall"] == 0.2
     assert asked["soft"].labelling().soft_nms == "gaussian"
     assert (asked["rounds"].rounds, asked["rounds"].patience) == (5, 1)
-    assert rules["own"] == {"class_path": "my_rule.SurestShare", "init_args": {"share": 0.1}}
+    assert rules["own"] == {"class_path": "own_confidence_rule.SurestShare", "init_args": {"share": 0.1}}
     assert rules.keys() == {"matched", "weighed", "soft", "rounds", "own"}
 
 
 def test_the_rule_of_the_guide_runs(here, tiny_run):
     recipe, folder = tiny_run
     shutil.copytree(folder, here / "run")
-    rule = {"class_path": "my_rule.SurestShare", "init_args": {"share": 0.1}}
+    rule = {"class_path": "own_confidence_rule.SurestShare", "init_args": {"share": 0.1}}
     labelling = {**recipe["pseudo_label"], "score_threshold": None, "rule": rule, "weight_power": 0.5}
     self_train({**recipe, "pseudo_label": labelling, "control": False}, here / "run", restart=True)
     store = PseudoLabels.open(here / "run/round_0/pseudo_labels")
