@@ -1,7 +1,8 @@
 """The exceptions of this package, and the one place where their messages are built.
 
 Everything that a user can mend derives from ``LightningSTError``; the command line prints its message as one
-sentence and exits with status 2. Anything else is a fault of the program and keeps its traceback.
+sentence and exits with status 2. ``StoppedBySignal`` is no error but a way to end, as ``SystemExit`` is. Anything else
+is a fault of the program and keeps its traceback.
 
     LightningSTError
     ├── ConfigError            an argument or a key of a config is wrong, or does not go with another
@@ -98,6 +99,18 @@ class CheckpointError(LightningSTError):
 
 class StageError(LightningSTError):
     """A stage cannot go on."""
+
+
+class StoppedBySignal(SystemExit):
+    """A signal asked the process to stop, and what it had done is kept.
+
+    The exit status is 128 and the number of the signal, as of a program that the signal itself has ended.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Keep the number of the signal."""
+        super().__init__(128 + number)
+        self.number = number
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

@@ -15,6 +15,11 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or its import asks the network f
 SHARED_DATA = Path(os.environ.get("LIGHTNING_ST_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the fault tests be run in full."""
+    parser.addoption("--kills", type=int, default=8, help="how often tests/faults kills runs, in all")
+
+
 @pytest.fixture(autouse=True)
 def _cache_in_tmp(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache."""

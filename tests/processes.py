@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 LONGEST_SECONDS = 300
@@ -33,10 +34,16 @@ class Command:
 
     def finish(self) -> None:
         """Wait until it is done, and refuse a failure."""
+        assert self.status() == 0, self.log.read_text()[-3000:]
+
+    def status(self) -> int:
+        """Wait until it is done and return its exit status, negative where a signal ended it."""
         self.process.join(LONGEST_SECONDS)
         if self.process.is_alive():
             self.kill()
-        assert self.process.exitcode == 0, self.log.read_text()[-3000:]
+            raise AssertionError(f"no end after {LONGEST_SECONDS} s: {self.log.read_text()[-3000:]}")
+        assert self.process.exitcode is not None
+        return self.process.exitcode
 
     def kill(self) -> None:
         """Kill it and the workers of its loaders, without a chance to tidy up."""
@@ -49,16 +56,25 @@ def run(words: list[str], log: Path) -> None:
     Command(words, log).finish()
 
 
-def run_two(words: list[str], log: Path) -> None:
-    """Run a command as two processes that train together, as a launcher such as torchrun starts them."""
+def run_two(words: list[str], log: Path, more: Mapping[int, Mapping[str, str]] | None = None) -> list[int]:
+    """Run a command as two processes that train together, as a launcher such as torchrun starts them.
+
+    A failure is refused, but where ranks get `more` environment, to make them fail; the exit statuses are returned.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "WORLD_SIZE": "2"}
-    ranks = [Command([*words, *DDP], log.with_suffix(f".{rank}"), LOCAL_RANK=str(rank), **where) for rank in range(2)]
+    others = more or {}
+    ranks = [
+        Command([*words, *DDP], log.with_suffix(f".{rank}"), LOCAL_RANK=str(rank), **where, **others.get(rank, {}))
+        for rank in range(2)
+    ]
     try:
-        for rank in ranks:
-            rank.finish()
+        if more is None:
+            for rank in ranks:
+                rank.finish()
+        return [rank.status() for rank in ranks]
     finally:
         for rank in ranks:
             if rank.process.is_alive():
@@ -75,8 +91,15 @@ def _run(words: list[str], log: Path, environment: dict[str, str]) -> None:
     sys.argv = ["lightning_st", *words]
 
     import torch
+    from lightning.pytorch.utilities import rank_zero_only
 
     from lightning_st.cli import main
 
+    rank_zero_only.rank = int(environment.get("LOCAL_RANK", "0"))  # else as it was when the server imported Lightning
+
     torch.set_num_threads(1)
+    if "FAULTS" in environment:
+        from faults.injection import install
+
+        install(environment["FAULTS"])
     sys.exit(main(words))

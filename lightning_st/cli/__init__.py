@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from lightning_st.cli.shipped_configs import find_shipped
-from lightning_st.errors import LightningSTError, did_you_mean
+from lightning_st.errors import LightningSTError, StoppedBySignal, did_you_mean
 
 __all__ = ["main"]
 
@@ -34,8 +34,10 @@ _LIGHTNING = ("fit", "validate", "test")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit status: 0, 2 for what the user can mend, 1 for errors that `check` found.
+    """Run a command line and return its exit status.
 
+    It is 0; 2 for what the user can mend; 1 for errors that `check` found; 128 and its number for a signal that stopped
+    it.
     A refusal is one sentence on standard error; with ``--debug`` or ``LIGHTNING_ST_DEBUG=1`` the traceback comes too.
 
     Args:
@@ -57,7 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"lightning_st: {_sentence(error, words[0])}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except StoppedBySignal as stop:
+        return 128 + stop.number
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if not isinstance(stop, KeyboardInterrupt) and not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        # In a Trainer's hands an interruption has become an exit with status 1.
         print("lightning_st: interrupted; the same command goes on where it was.", file=sys.stderr)
         return 130
 

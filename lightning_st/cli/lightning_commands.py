@@ -4,11 +4,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from jsonargparse import ArgumentError
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from lightning_st.cli.config_files import check_config_files
@@ -19,10 +19,15 @@ from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError, LightningSTError
 from lightning_st.modules import TaskModule, read_checkpoint
 from lightning_st.stages.building import import_name
+from lightning_st.stages.last_checkpoint import rest_before_step, rest_before_validation
+from lightning_st.stages.stopping import StopAtSignal, StopTraining
 from lightning_st.stages.trainers import refusals_of_the_trainer
 
 _SHARED_KEYS = ("seed_everything", "trainer", "data", "model")
 """What ``fit``, ``validate``, ``test`` and ``predict`` all accept."""
+
+STOPPED = "stopped.ckpt"
+"""What ``fit`` leaves when a signal stops it."""
 
 _FOUND_BY_LIGHTNING = ("last", "hpc")
 """What ``fit --ckpt_path`` takes besides files."""
@@ -114,10 +119,37 @@ class SelfTrainingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return the Trainer; what it says of its arguments becomes one sentence."""
         with refusals_of_the_trainer():
-            return super().instantiate_trainer(**kwargs)
+            trainer: Trainer = super().instantiate_trainer(**kwargs)
+        # Last, as checkpoints come: Lightning has put the others in order.
+        cast("list[Callback]", cast("Any", trainer).callbacks).append(
+            StopFit() if self.subcommand == "fit" else StopAtSignal()
+        )
+        return trainer
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: Lightning's own lets the checkpoint's hyper-parameters override the user's."""
+
+
+class StopFit(StopTraining):
+    """Ends ``fit`` between two steps after a signal, and leaves a checkpoint to go on from beside the others."""
+
+    def __init__(self) -> None:
+        """Begin as for any training."""
+        super().__init__(self._save_stopped)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say that the step, or the validation, which is about to begin is still to be done."""
+        if self.is_stopping:
+            (rest_before_validation if trainer.validating else rest_before_step)(checkpoint)
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
+        """Let a validation end: there is no checkpoint from before it."""
+
+    def _save_stopped(self, trainer: Trainer) -> None:
+        others = getattr(trainer.checkpoint_callback, "dirpath", None)
+        path = Path(others or trainer.default_root_dir) / STOPPED
+        trainer.save_checkpoint(path)
+        self.advice = f"go on from here with --ckpt_path {path}"
 
 
 class SaveSharedConfig(SaveConfigCallback):

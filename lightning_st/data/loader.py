@@ -1,7 +1,10 @@
 """Batches in worker processes, for training and for evaluation."""
 
+import os
+import signal
 import weakref
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from threading import Thread
 from typing import Any, Generic, TypeVar
 
 import cv2
@@ -133,5 +136,20 @@ def _as_it_is(batch: T) -> T:
 
 
 def _begin_worker(worker: int) -> None:
-    """Keep a worker to one core: many of them share the machine."""
+    """Keep a worker to one core, as many of them share the machine, and let it end with its process alone.
+
+    Schedulers and terminals send signals to all processes: a training that wants to finish its step needs its workers.
+    """
     cv2.setNumThreads(0)
+    for each in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(each, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent sends SIGTERM, as it does to workers that it has no time to let go."""
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)

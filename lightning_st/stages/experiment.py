@@ -28,6 +28,7 @@ from lightning_st.stages.preflight import refuse_early
 from lightning_st.stages.pretrain_section import pretraining_of
 from lightning_st.stages.run_trainings import control_training, teacher_training
 from lightning_st.stages.sharing import digest, link
+from lightning_st.stages.stopping import stopped_by_signals
 from lightning_st.stages.titles import EXPERIMENT_FILE
 from lightning_st.stages.train import make_data
 
@@ -94,9 +95,10 @@ def run_in_process_of_its_own(arm: Arm, folder: Path, restart: bool) -> None:
     with log.open("a", encoding="utf-8") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
         try:
-            status = process.wait()
+            with stopped_by_signals():
+                status = process.wait()
         except BaseException:
-            process.terminate()
+            process.terminate()  # it ends within a step, and what it has done is kept
             process.wait()
             raise
     if status != 0:

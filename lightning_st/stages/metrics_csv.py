@@ -14,8 +14,9 @@ from lightning.pytorch.utilities import rank_zero_only
 class MetricsCsv(Logger):
     """Writes what is logged to one CSV file, a column a metric, a row a step, empty where nothing was logged.
 
-    Lightning's own CSVLogger deletes the file when a run is resumed. This one keeps the rows before the first step that
-    is logged again, so that the file of a run that was cut and resumed equals that of one that was not.
+    Lightning's own CSVLogger deletes the file when a run is resumed. This one keeps the rows up to the first step that
+    is logged again, so that the file of a run that was cut and resumed equals that of one that was not. That step's row
+    stays too: where a validation is made up for, the numbers of the training are not logged again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,7 +50,7 @@ class MetricsCsv(Logger):
         """Add ``metrics`` to the row of ``step``."""
         step = 0 if step is None else step
         if not self._rows:
-            self._rows = {earlier: row for earlier, row in self._earlier.items() if earlier < step}
+            self._rows = {earlier: row for earlier, row in self._earlier.items() if earlier <= step}
         self._rows.setdefault(step, {"step": step}).update(metrics)
 
     @rank_zero_only

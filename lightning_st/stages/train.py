@@ -16,6 +16,7 @@ from lightning_st.modules import StudentModule, TaskModule, TeacherModule, check
 from lightning_st.stages.announce import announce
 from lightning_st.stages.building import arguments_of_class, build, build_factory, import_name
 from lightning_st.stages.evaluate import evaluate, is_better
+from lightning_st.stages.last_checkpoint import LAST, PREVIOUS, newest_state
 from lightning_st.stages.locks import alone_in
 from lightning_st.stages.loggers import ending_wandb_run, wandb_run_id
 from lightning_st.stages.manifest import Action, begin, complete, decide
@@ -164,8 +165,8 @@ def _run_training(training: Training, data: SelfTrainingDataModule, inputs: Mapp
     trainer = training_trainer(recipe.trainer, settings, folder, monitor, title, run_id)
     if trainer.is_global_zero:
         begin(folder, training.role, inputs, action, wandb_run=run_id)
-    last = folder / "checkpoints" / "last.ckpt"
-    resume_from = last if action is Action.RESUME and last.exists() else None
+    last = folder / "checkpoints" / LAST
+    resume_from = newest_state(last.parent) if action is Action.RESUME else None
     announce(_announcement(training, data, resume_from))
     with ending_wandb_run(of_sweep=False):
         tracking = Tracking(trainer, title, data, recipe, settings.max_steps)
@@ -177,6 +178,7 @@ def _run_training(training: Training, data: SelfTrainingDataModule, inputs: Mapp
         scores = evaluate(inference_trainer(recipe.trainer, folder), module, data, chosen, folder / "evaluation.json")
         tracking.conclude(scores, module, chosen)
     if trainer.is_global_zero:
+        last.with_name(PREVIOUS).unlink(missing_ok=True)
         facts = {"max_steps": settings.max_steps, "weights": module.weights_kind, "parents": training.parents}
         relative = str(chosen.relative_to(folder))
         complete(folder, **facts, evaluated=relative, fingerprint=checkpoint_fingerprint(chosen), bad_images=_bad(data))
@@ -215,7 +217,7 @@ def make_data(
 def chosen_checkpoint(folder: Path) -> Path:
     """Return the checkpoint that stands for a trained stage: the best on val, or the last where there is no val."""
     best = folder / "checkpoints" / "best.ckpt"
-    return best if best.exists() else folder / "checkpoints" / "last.ckpt"
+    return best if best.exists() else folder / "checkpoints" / LAST
 
 
 def student_start(settings: TrainSettings, teacher: Path, same_model: bool) -> Path | None:

@@ -1,25 +1,25 @@
 """How a stage's Lightning Trainer is made: the user's ``trainer`` section, and what a stage needs besides."""
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from lightning_st.errors import ConfigError
 from lightning_st.modules import WeightEMA
 from lightning_st.stages.building import build
+from lightning_st.stages.last_checkpoint import AtomicCheckpointIO, LastCheckpoint
 from lightning_st.stages.loggers import make_loggers
 from lightning_st.stages.metrics_csv import MetricsCsv
 from lightning_st.stages.progress import ProgressLines
 from lightning_st.stages.recipe import TrainSettings
+from lightning_st.stages.stopping import StopAtSignal, StopTraining
 from lightning_st.stages.titles import Title
 
 _MACHINE_KEYS = (
@@ -35,34 +35,6 @@ _MACHINE_KEYS = (
     "callbacks",
 )
 """Arguments that say how to run rather than how to train: all that evaluation and labelling take over."""
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it: a kill while writing leaves the one before."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Save ``checkpoint`` to ``path``."""
-        beside = f"{path}.new"
-        super().save_checkpoint(checkpoint, beside, storage_options)
-        os.replace(beside, path)
-
-
-class LastCheckpoint(ModelCheckpoint):
-    """Keeps the newest state, also that of the very last step, which no interval need fall on.
-
-    Where there is a validation it saves after it: a run that goes on from a state saved before would never make up for
-    the validation that it lost, and might choose another checkpoint as the best.
-    """
-
-    def __init__(self, folder: Path, every_steps: int, after_validation: bool) -> None:
-        """Keep ``last.ckpt`` in ``folder``, after each validation or else every ``every_steps`` optimiser steps."""
-        when = {"save_on_train_epoch_end": False} if after_validation else {"every_n_train_steps": every_steps}
-        super().__init__(folder, "last", enable_version_counter=False, **when)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end of the training."""
-        super().on_train_end(trainer, pl_module)
-        trainer.save_checkpoint(Path(str(self.dirpath)) / f"{self.filename}.ckpt")
 
 
 def training_trainer(
@@ -131,7 +103,7 @@ def inference_trainer(options: Mapping[str, Any], folder: Path, extra: Callback 
 
 def _inference_trainer(built: dict[str, Any], folder: Path, extra: Callback | None) -> Trainer:
     bars = [callback for callback in _as_list(built.pop("callbacks", None)) if isinstance(callback, ProgressBar)]
-    callbacks: list[Callback] = [*bars, *([extra] if extra else [])]
+    callbacks: list[Callback] = [*bars, *([extra] if extra else []), StopAtSignal()]
     return Trainer(
         **_with_plugins(built),
         logger=False,
@@ -145,11 +117,11 @@ def _inference_trainer(built: dict[str, Any], folder: Path, extra: Callback | No
 
 def _checkpoints(settings: TrainSettings, folder: Path, monitor: str | None) -> list[Callback]:
     checkpoints = folder / "checkpoints"
-    last = LastCheckpoint(checkpoints, settings.validation_interval, after_validation=monitor is not None)
+    last = LastCheckpoint(checkpoints, None if monitor is not None else settings.validation_interval)
     if monitor is None:
-        return [last]
+        return [last, StopTraining(last.save)]
     best = ModelCheckpoint(checkpoints, "best", monitor=monitor, mode="max", enable_version_counter=False)
-    return [best, last]  # in this order: the last holds what the best knows
+    return [best, last, StopTraining(last.save)]  # in this order: the last holds what the best knows
 
 
 def _build_given(options: Mapping[str, Any]) -> dict[str, Any]:
