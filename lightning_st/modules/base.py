@@ -192,7 +192,7 @@ class TaskModule(LightningModule):
             StageError: Naming the step and the images.
         """
         if self._finite_check is not None:
-            self._finite_check.require(self.trainer.global_step, self._learning_rate())
+            self._finite_check.require(self.trainer.global_step, self._learning_rate(), self._newest_checkpoint())
             self._finite_check = None
 
     # Evaluation and prediction
@@ -303,6 +303,12 @@ class TaskModule(LightningModule):
 
     def _sum_over_ranks(self, value: Tensor) -> Tensor:
         return cast("Tensor", self.trainer.strategy.reduce(value, reduce_op="sum"))
+
+    def _newest_checkpoint(self) -> str:
+        """Return the file that a callback of this training wrote last; empty where there is none."""
+        paths = [getattr(callback, "last_model_path", "") for callback in self.trainer.checkpoint_callbacks]
+        paths += [getattr(callback, "best_model_path", "") for callback in self.trainer.checkpoint_callbacks]
+        return next((str(path) for path in paths if path), "")
 
     def _learning_rate(self) -> float:
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])

@@ -89,12 +89,13 @@ class FiniteCheck:
         self._losses, self._rows, self._pseudo = losses.detach(), batch["rows"], batch["pseudo"]
         self._names = _stream_names(batch)
 
-    def require(self, step: int, lr: float) -> None:
+    def require(self, step: int, lr: float, saved: str = "") -> None:
         """Raise unless the loss is finite.
 
         Args:
             step: The optimiser step, for the message.
             lr: Its learning rate, for the message.
+            saved: The newest checkpoint, for the message; empty where there is none.
 
         Raises:
             StageError: If the loss of an image, on any rank, is not finite; it names those on this rank.
@@ -108,11 +109,12 @@ class FiniteCheck:
         named = [
             f"{name} rows {self._rows[bad & rows].tolist()}" for name, rows in streams.items() if (bad & rows).any()
         ]
+        kept = f"The weights of {saved} are from before." if saved else "Nothing has been saved yet."
         where = f"for {' and '.join(named)} ({int(bad.sum())} of {len(bad)} images)" if named else "on another rank"
         raise StageError(
             f"The loss of optimiser step {step} (learning rate {lr:g}) is not finite {where}. Lower the learning rate, "
             "warm up longer, clip gradients (trainer.gradient_clip_val=10), or train with trainer.precision=bf16-mixed "
-            "instead of 16-mixed."
+            f"instead of 16-mixed. {kept}"
         )
 
 

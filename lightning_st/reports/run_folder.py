@@ -224,6 +224,12 @@ class Run:
         return next((r for r in reversed(self.rounds) if r.student and r.student.scores), self.rounds[0])
 
     @property
+    def signs(self) -> list[str]:
+        """Sentences on what looked like a collapse of the newest teacher's labels."""
+        found: list[str] = self.manifest.get("signs", [])
+        return found
+
+    @property
     def patience(self) -> dict[str, Any]:
         """What patience found: "best_round", None where none helped, and "stopped", a sentence or None; or empty."""
         found: dict[str, Any] = self.manifest.get("patience", {})

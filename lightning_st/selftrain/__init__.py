@@ -1,5 +1,6 @@
 """The paper's method as functions of tensors and arrays: joint loss, confidence rules, and the pseudo-label store."""
 
+from lightning_st.selftrain.collapse import signs_of_collapse
 from lightning_st.selftrain.confidence import CalibratedThresholds, ConfidenceRule, HardThreshold, MatchedCounts
 from lightning_st.selftrain.disagreement import box_disagreement, mask_disagreement, unmatched_boxes
 from lightning_st.selftrain.doubt import KnownNegatives, ScoreWeights
@@ -46,5 +47,6 @@ __all__ = [
     "match_image",
     "match_pixels",
     "precision_recall_by_threshold",
+    "signs_of_collapse",
     "unmatched_boxes",
 ]

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
@@ -88,6 +89,11 @@ class LastCheckpoint(Checkpoint):
         self._saved_step = 0
         self._is_before_validation = False
 
+    @property
+    def last_model_path(self) -> str:
+        """The file, as Lightning's own callback calls it; empty where it has not been written yet."""
+        return str(self.path) if self.path.exists() else ""
+
     def save(self, trainer: Trainer) -> None:
         """Write the state between two steps, unless that is done."""
         if trainer.global_step != self._saved_step and not _is_last(trainer):
@@ -130,10 +136,26 @@ class LastCheckpoint(Checkpoint):
             rest_before_validation(checkpoint)
 
     def _write(self, trainer: Trainer) -> None:
+        _require_finite(trainer.lightning_module, trainer.global_step, self.last_model_path)
         for logger in trainer.loggers:
             logger.save()  # else the numbers up to here would be lost with the process, and not come again
         trainer.save_checkpoint(self.path)
         self._saved_step = trainer.global_step
+
+
+def _require_finite(module: LightningModule, step: int, saved: str) -> None:
+    """Refuse to save weights that nothing can go on from: a gradient may overflow where the loss did not.
+
+    Raises:
+        StageError: If a weight is not finite.
+    """
+    if torch.stack([parameter.detach().isfinite().all() for parameter in module.parameters()]).all():
+        return
+    kept = f"{saved} is from before." if saved else "Nothing has been saved yet."
+    raise StageError(
+        f"After optimiser step {step} weights are not finite, though the loss was. Clip gradients "
+        f"(trainer.gradient_clip_val=10), lower the learning rate, or train with trainer.precision=bf16-mixed. {kept}"
+    )
 
 
 def newest_state(folder: Path) -> Path | None:

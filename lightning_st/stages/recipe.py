@@ -58,6 +58,8 @@ class PseudoLabelSettings:
         soft_nms: Of boxes that overlap a better one of their class the scores fall, by "gaussian" or "linear", instead
             of all being dropped: for objects that stand close together. It wants higher thresholds than without.
         shard_size: Images in one shard; a run that is cut goes on after the last finished shard.
+        at_collapse: What to do when the labels look as if the teacher had collapsed, or the images showed other things:
+            "warn" and go on, or "stop" before a student learns from them.
     """
 
     score_threshold: float | None = None
@@ -70,6 +72,7 @@ class PseudoLabelSettings:
     scales: list[float] = field(default_factory=lambda: [1.0])
     soft_nms: Literal["gaussian", "linear"] | None = None
     shard_size: int = 1024
+    at_collapse: Literal["warn", "stop"] = "warn"
 
     def __post_init__(self) -> None:
         """Refuse values that can't be meant."""
@@ -85,6 +88,8 @@ class PseudoLabelSettings:
             raise ConfigError.expected("pseudo_label.scales", "one or several, each above 0", self.scales)
         if self.soft_nms not in (None, "gaussian", "linear"):
             raise ConfigError.unknown_choice("pseudo_label.soft_nms", str(self.soft_nms), ("gaussian", "linear"))
+        if self.at_collapse not in ("warn", "stop"):
+            raise ConfigError.unknown_choice("pseudo_label.at_collapse", str(self.at_collapse), ("warn", "stop"))
         if self.shard_size < 1:
             raise ConfigError.expected("pseudo_label.shard_size", "at least 1", self.shard_size)
         self._refuse_rule()

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError, StageError
 from lightning_st.index import write_names
 from lightning_st.stages.announce import announce
+from lightning_st.stages.collapse_watch import watch
 from lightning_st.stages.first_look import look_at_data
 from lightning_st.stages.locks import held, run_lock
 from lightning_st.stages.loggers import ending_wandb_run
@@ -26,6 +27,21 @@ from lightning_st.stages.train import make_data, run_training
 
 LABELED_FILE = "labeled.txt"
 """Of a run: the labelled images, a name a line."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a run's stages came to.
+
+    Attributes:
+        chosen: The checkpoint that stands for the run.
+        rounds: With patience what each round brought.
+        signs: Of a collapse, in the labels of the last round.
+    """
+
+    chosen: Path
+    rounds: RoundsSoFar | None
+    signs: list[str]
 
 
 def self_train(
@@ -79,9 +95,9 @@ def self_train(
         _write_run(run, recipe, data, "running")
         _write_labeled(run, data)
         look_at_data(run, data)
-        chosen, rounds = _run_stages(recipe, run, data, restart, None if shared is None else Path(shared))
-        _write_run(run, recipe, data, "complete", rounds)
-    return chosen
+        outcome = _run_stages(recipe, run, data, restart, None if shared is None else Path(shared))
+        _write_run(run, recipe, data, "complete", outcome)
+    return outcome.chosen
 
 
 @rank_zero_only
@@ -93,20 +109,24 @@ def _refuse_processes_that_do_not_wait() -> None:
 
 def _run_stages(
     recipe: Recipe, run: Path, data: SelfTrainingDataModule, restart: bool, shared: Path | None
-) -> tuple[Path, RoundsSoFar | None]:
-    """Train, label and train again; return the checkpoint that stands for the run, and with patience the rounds."""
+) -> _Outcome:
+    """Train, label and train again."""
     pretrained = pretraining_of(recipe, run)
     backbone = None if pretrained is None else run_training(pretrained, restart, shared)
     teacher = run_training(teacher_training(recipe, run / "round_0" / "teacher", backbone), restart, shared)
     rounds = None if recipe.patience is None else RoundsSoFar(recipe.patience, *val_score(run / "round_0" / "teacher"))
-    students: list[Path] = []
+    students, signs = list[Path](), list[str]()
     for number in range(recipe.rounds):
         if number == 1 and recipe.control and rounds is None:
             # Further rounds make it longer: refuse before them.
             control = control_training(recipe, run / "control", teacher, backbone)
             decide(control.folder, control.inputs(data), restart)
         newest = [teacher, *students][-1]
-        students.append(_round(recipe, run / f"round_{number}", newest, number, backbone, restart, shared))
+        labels = _label(recipe, run / f"round_{number}", newest, number, restart, shared)
+        signs = watch(recipe, run, number, labels, data)
+        store, folder = run / f"round_{number}" / "pseudo_labels", run / f"round_{number}" / "student"
+        student = student_training(recipe, folder, number, store, labels, newest, backbone)
+        students.append(run_training(student, restart))
         if rounds is not None:
             rounds.add(val_score(run / f"round_{number}" / "student")[1])
             if (sentence := rounds.stopped(recipe.rounds)) is not None:
@@ -116,27 +136,20 @@ def _run_stages(
         done = replace(recipe, rounds=len(students), patience=None)
         run_training(control_training(done, run / "control", teacher, backbone), restart, shared)
     best = None if rounds is None else rounds.best_round
-    return students[-1 if best is None else best], rounds
+    return _Outcome(students[-1 if best is None else best], rounds, signs)
 
 
-def _round(
-    recipe: Recipe,
-    folder: Path,
-    teacher: Path,
-    number: int,
-    backbone: Path | None,
-    restart: bool,
-    shared: Path | None,
-) -> Path:
-    """Label with ``teacher``, train a student, and return its checkpoint."""
+def _label(
+    recipe: Recipe, folder: Path, teacher: Path, number: int, restart: bool, shared: Path | None
+) -> dict[str, Any]:
+    """Label with ``teacher`` for the round in ``folder``, and return the store's manifest."""
     store = folder / "pseudo_labels"
     if not restart:
         refuse_other_rule(recipe, folder)
     teachers_model = recipe.model if number == 0 else recipe.student.get("model") or recipe.model
     manifest = label_images(recipe, teacher, store, teachers_model, restart, shared)
     _refuse_empty_labels(manifest, store)
-    student = student_training(recipe, folder / "student", number, store, manifest, teacher, backbone)
-    return run_training(student, restart)
+    return manifest
 
 
 def _refuse_empty_labels(manifest: Mapping[str, Any], store: Path) -> None:
@@ -170,7 +183,7 @@ def _write_labeled(run: Path, data: SelfTrainingDataModule) -> None:
 
 @rank_zero_only
 def _write_run(
-    run: Path, recipe: Recipe, data: SelfTrainingDataModule, state: str, rounds: RoundsSoFar | None = None
+    run: Path, recipe: Recipe, data: SelfTrainingDataModule, state: str, outcome: _Outcome | None = None
 ) -> None:
     """Write the run's own manifest: what the report says about the whole."""
     folders = sorted(
@@ -188,6 +201,8 @@ def _write_run(
         "data": data.statistics(),
         "stages": stages,
     }
-    if rounds is not None:
+    if outcome is not None:
+        record["signs"] = outcome.signs
+    if outcome is not None and (rounds := outcome.rounds) is not None:
         record["patience"] = {"best_round": rounds.best_round, "stopped": rounds.stopped(recipe.rounds)}
     write_json(run / "manifest.json", record)

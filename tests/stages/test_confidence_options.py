@@ -144,3 +144,17 @@ def test_a_model_without_soft_nms_refuses_it(tmp_path):
     with pytest.raises(ConfigError, match=r"pseudo_label\.soft_nms to be left out, got 'linear'\. SemanticSegmenter"):
         self_train(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_stops_at_signs_of_a_collapse_if_asked(tiny_run, tmp_path):
+    """The tiny teacher keeps far more boxes than there are objects; with the default the run went on."""
+    recipe, run = tiny_run
+    signs = json.loads((run / "manifest.json").read_text())["signs"]
+    assert signs
+    shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "round_0" / "student")
+    stopping = {**recipe, "pseudo_label": {**recipe["pseudo_label"], "at_collapse": "stop"}}
+    with pytest.raises(StageError, match=r"round_0/pseudo_labels: .*--pseudo_label\.at_collapse warn") as error:
+        self_train(stopping, tmp_path / "run")
+    assert signs[0] in str(error.value)
+    assert not (tmp_path / "run" / "round_0" / "student").exists()
