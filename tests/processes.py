@@ -56,25 +56,26 @@ def run(words: list[str], log: Path) -> None:
     Command(words, log).finish()
 
 
-def run_two(words: list[str], log: Path, more: Mapping[int, Mapping[str, str]] | None = None) -> list[int]:
-    """Run a command as two processes that train together, as a launcher such as torchrun starts them.
+def run_together(
+    words: list[str], log: Path, count: int = 2, more: Mapping[int, Mapping[str, str]] | None = None
+) -> list[int]:
+    """Run a command as several processes that train together, as a launcher such as torchrun starts them.
 
-    A failure is refused, but where ranks get `more` environment, to make them fail; the exit statuses are returned.
+    A failure is refused; but where ranks get `more` environment, to make them fail, the exit statuses are returned.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "WORLD_SIZE": "2"}
-    others = more or {}
-    ranks = [
-        Command([*words, *DDP], log.with_suffix(f".{rank}"), LOCAL_RANK=str(rank), **where, **others.get(rank, {}))
-        for rank in range(2)
-    ]
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "WORLD_SIZE": str(count)}
+    own = [{"LOCAL_RANK": str(rank), **where, **(more or {}).get(rank, {})} for rank in range(count)]
+    if count > 1:
+        words = [*words, f"--trainer.devices={count}", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
+    ranks = [Command(words, log.with_suffix(f".{rank}"), **own[rank]) for rank in range(count)]
     try:
-        if more is None:
-            for rank in ranks:
-                rank.finish()
-        return [rank.status() for rank in ranks]
+        statuses = [rank.status() for rank in ranks]
+        said = "\n".join(rank.log.read_text()[-3000:] for rank, status in zip(ranks, statuses, strict=True) if status)
+        assert more is not None or not any(statuses), said
+        return statuses
     finally:
         for rank in ranks:
             if rank.process.is_alive():

@@ -36,8 +36,8 @@ _LIGHTNING = ("fit", "validate", "test")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status.
 
-    It is 0; 2 for what the user can mend; 1 for errors that `check` found; 128 and its number for a signal that stopped
-    it.
+    It is 0; 2 for what the user can mend; 1 for errors that `check` found, and where another process of a run was lost;
+    128 and its number for a signal that stopped it.
     A refusal is one sentence on standard error; with ``--debug`` or ``LIGHTNING_ST_DEBUG=1`` the traceback comes too.
 
     Args:
@@ -59,6 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"lightning_st: {_sentence(error, words[0])}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        if debug or not _is_of_a_lost_process(error):
+            raise
+        reason = str(error).strip().splitlines()[0].partition("This is typically")[0].rpartition("] ")[2].rstrip(". ")
+        advice = "Its own last words say why; then the same command goes on where it was."
+        print(f"lightning_st: another process of this run has ended ({reason}). {advice}", file=sys.stderr)
+        return 1
     except StoppedBySignal as stop:
         return 128 + stop.number
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -80,6 +87,15 @@ def _run(command: str, words: list[str]) -> int:
     module, _, function = COMMANDS[command][1].partition(":")
     run = getattr(import_module(f"lightning_st.cli.{module}"), function)
     return run([command, *words] if command in _LIGHTNING else words) or 0
+
+
+def _is_of_a_lost_process(error: RuntimeError) -> bool:
+    """Say whether a process cannot go on because another, with which it trains, has ended.
+
+    Gloo's errors have no type of their own; NCCL's, and those of the store, derive from torch.distributed.DistError.
+    """
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return "DistError" in kinds or "/gloo/" in str(error)
 
 
 def _sentence(error: LightningSTError | OSError, command: str) -> str:

@@ -108,6 +108,8 @@ class SelfTrainingDataModule(LightningDataModule):
         target: Literal["boxes", "masks", "classes", "views"] | None = None,
     ) -> None:
         super().__init__()
+        # Where there are fewer shards to label than processes, some have nothing to predict.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         given = dict(zip(_SOURCES, (labeled, unlabeled, val, test, joint), strict=True))
         self.sources = {name: Source.read(source, name) for name, source in given.items()}
         self.pseudo_labels = pseudo_labels

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from processes import Command, run_two
+from processes import Command, run_together
 from recipes import TINY_MODEL, tiny_recipe
 
 from faults.injection import plan
@@ -59,13 +59,13 @@ def test_slurm_is_asked_to_start_the_job_again(config: Path, tmp_path: Path, mon
 def test_two_processes_stop_together_whichever_is_told(tmp_path: Path) -> None:
     config, run = write_config(tmp_path, tiny_recipe, 0, 1), tmp_path / "run"
     words = ["self_train", "--config", str(config), "--output", str(run)]
-    run_two(words, tmp_path / "whole.log")
+    run_together(words, tmp_path / "whole.log")
     expected = left_behind(run)
     shutil.rmtree(run)
     moment = plan(tmp_path / "none", "gradient", PRETRAIN_BATCHES + 3, signal.SIGTERM)
-    assert run_two(words, tmp_path / "cut.log", {1: {"FAULTS": moment}}) == [143, 143]
+    assert run_together(words, tmp_path / "cut.log", 2, {1: {"FAULTS": moment}}) == [143, 143]
     assert teacher_step(run) == 4  # the processes agree on it while a step is computed
-    run_two(words, tmp_path / "again.log")
+    run_together(words, tmp_path / "again.log")
     assert differing(left_behind(run), expected) == []
 
 

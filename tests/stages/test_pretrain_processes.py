@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from processes import run, run_two
+from processes import run, run_together
 from recipes import pretrain_recipe
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def test_two_processes_do_what_one_does(tmp_path, arm):
         # tests/models/test_simclr.py compares the gradients.
         recipe["model"]["init_args"]["temperature"] = 1.0
         recipe["training"]["lr"] = 0.0001
-    one, two = losses(tmp_path, recipe, "one", run), losses(tmp_path, recipe, "two", run_two)
+    one, two = losses(tmp_path, recipe, "one", run), losses(tmp_path, recipe, "two", run_together)
     assert len(one) == 8
     assert two == pytest.approx(one, rel=1e-4)
 
@@ -47,6 +47,6 @@ def test_two_processes_do_what_one_does(tmp_path, arm):
 def test_each_process_may_see_one_kind_of_image_only(tmp_path):
     """One image with boxes and one with a class in a global batch: every part still gets its gradient on both."""
     recipe = sgd_recipe(tmp_path / "data", "JointDetector", batch_size=1)
-    found = losses(tmp_path, recipe, "two", run_two)
+    found = losses(tmp_path, recipe, "two", run_together)
     assert len(found) == 8
     assert all(math.isfinite(loss) for loss in found)
