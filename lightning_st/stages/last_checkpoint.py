@@ -43,10 +43,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def rest_before_step(checkpoint: dict[str, Any]) -> None:
     """Let a state that is taken when a step is about to begin be that after the step before.
 
-    The batch that Lightning has fetched, and counts as ready, is fetched again by the training that resumes.
+    The batch that Lightning has fetched, and counts as ready, is fetched again by the training that resumes. A state
+    that is taken elsewhere, as other callbacks do, stays as it is.
     """
     for counts in (checkpoint["loops"]["fit_loop"][_TRAINING][kind] for kind in ("total", "current")):
-        counts["ready"] = counts["started"] = counts["completed"]
+        if counts["started"] == counts["completed"]:
+            counts["ready"] = counts["completed"]
 
 
 def rest_before_validation(checkpoint: dict[str, Any]) -> None:
