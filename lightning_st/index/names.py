@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_st.errors import AnnotationError
+from lightning_st.errors import AnnotationError, quoted
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 
@@ -86,7 +86,9 @@ def match_names(wanted: Sequence[str], available: Iterable[str], list_file: Path
         if places[number] == -1 and name in bare:
             if name in twice:
                 advice = "Write the path below the folder of the images."
-                raise AnnotationError(list_file, f"{name!r} fits several images, {twice[name]!r} is one", advice=advice)
+                raise AnnotationError(
+                    list_file, f"{quoted(name)} fits several images, {quoted(twice[name])} is one", advice=advice
+                )
             places[number] = bare[name]
     return np.array(places, np.int64)
 
@@ -95,7 +97,7 @@ def refuse_missing(wanted: Sequence[str], positions: NDArray[np.int64], list_fil
     """Raise AnnotationError where `match_names` found no place for a name."""
     missing = [name for name, position in zip(wanted, positions, strict=True) if position < 0]
     if missing:
-        shown = ", ".join(repr(name) for name in missing[:3]) + (", ..." if len(missing) > 3 else "")
+        shown = ", ".join(quoted(name) for name in missing[:3]) + (", ..." if len(missing) > 3 else "")
         problem = f"{len(missing)} of {len(wanted)} images are not in {images}: {shown}"
         raise AnnotationError(list_file, problem, advice="Names are paths below it, or unique bare file names.")
 

@@ -291,7 +291,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StageError(f"{path}: cannot be read as JSON ({error}).") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise StageError(f"{path}: not a file of schema {SCHEMA}; another version of lightning_st wrote it.")

@@ -42,7 +42,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StageError(f"{path}: not a readable manifest ({error}). Use another --output, or --restart.") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise StageError(f"{path}: not a manifest of schema {SCHEMA}. Use another --output, or --restart.")
@@ -61,8 +61,10 @@ def write_json(path: Path, record: Any) -> None:
     """Write JSON beside ``path`` and rename it, so that a reader sees the old file or the new one; NaN becomes null."""
     text = json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False, encoding="utf-8") as file:
-        file.write(text + "\n")
+    # A name that is no UTF-8 is written as JSON writes half a surrogate pair: \udcff.
+    data = (text + "\n").encode("utf-8", "backslashreplace")
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     os.chmod(file.name, 0o644)

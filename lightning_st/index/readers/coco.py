@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_st.errors import AnnotationError
+from lightning_st.errors import AnnotationError, quoted
 from lightning_st.index.names import match_names, normal_name, refuse_missing
 from lightning_st.index.problems import EXAMPLE_COUNT, Verdict, box_areas, clean_boxes, count_problem
 from lightning_st.index.readers.coco_records import BoxColumns, CocoRecords, read_records
@@ -81,7 +81,7 @@ def _check_names(records: CocoRecords) -> list[str]:
     for number, written in enumerate(records.names):
         name = normal_name(written)
         if name is None or not _can_be_encoded(name):
-            problem = f"{written!r} is not a path below the folder of the images"
+            problem = f"{quoted(written)} is not a path below the folder of the images"
             raise AnnotationError(records.path, problem, record=f"images[{number}].file_name")
         names.append(name)
     # Each of the two would be learnt without the other's boxes, as if their objects were background.
@@ -113,7 +113,7 @@ def _refuse_twice(path: Path, part: str, field: str, values: Sequence[int | str]
     first: dict[int | str, int] = {}
     for number, value in enumerate(values):
         if first.setdefault(value, number) != number:
-            problem = f"{value!r} stands already in {part}[{first[value]}].{field}"
+            problem = f"{quoted(value)} stands already in {part}[{first[value]}].{field}"
             raise AnnotationError(path, problem, record=f"{part}[{number}].{field}")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_st.errors import AnnotationError, ConfigError
+from lightning_st.errors import AnnotationError, ConfigError, quoted
 from lightning_st.index.json_stream import JsonStream, is_list
 from lightning_st.index.names import IMAGE_EXTENSIONS, is_image_name, match_names, refuse_missing
 from lightning_st.index.readers.options import ReaderOptions
@@ -161,5 +161,5 @@ def _json_names(path: Path) -> list[str]:
 def _file_name(path: Path, number: int, record: object) -> str:
     name = record.get("file_name") if isinstance(record, dict) else None
     if not isinstance(name, str):
-        raise AnnotationError(path, f"expected a file name, got {name!r}", record=f"images[{number}].file_name")
+        raise AnnotationError(path, f"expected a file name, got {quoted(name)}", record=f"images[{number}].file_name")
     return name
