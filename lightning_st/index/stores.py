@@ -1,12 +1,13 @@
 """What the manifest of a pseudo-label store says of its boxes; the store itself is an index and this file."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from lightning_st.errors import StageError, quoted
 from lightning_st.types import ScoreThresholds
+
+_LARGEST = 1000  # above any score: thresholds that nothing reaches are 2
 
 
 def read_store_manifest(folder: Path) -> dict[str, Any]:
@@ -54,4 +55,4 @@ def _are_thresholds(value: Any) -> bool:
     if not all(isinstance(each, list) and len(each) == len(lists[0]) for each in lists):
         return False
     numbers = [number for each in lists for number in each] + [value.get("weight_power", 0.0)]
-    return all(isinstance(number, int | float) and not math.isnan(number) for number in numbers)
+    return all(isinstance(number, int | float) and abs(number) <= _LARGEST for number in numbers)

@@ -46,6 +46,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         raise StageError(f"{path}: not a readable manifest ({error}). Use another --output, or --restart.") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise StageError(f"{path}: not a manifest of schema {SCHEMA}. Use another --output, or --restart.")
+    if not isinstance(record.get("inputs", {}), dict) or record.get("state") not in ("running", "complete"):
+        raise StageError(f"{path}: not a whole manifest: it was edited. Use another --output, or --restart.")
     return record
 
 
@@ -130,7 +132,7 @@ def decide(folder: Path, inputs: Mapping[str, Any], restart: bool) -> Action:
     if manifest is None:
         _refuse_foreign(folder)
         return Action.START
-    changed = differences(manifest["inputs"], inputs)
+    changed = differences(manifest.get("inputs", {}), inputs)
     if changed:
         if restart:
             return Action.START

@@ -127,7 +127,11 @@ def with_field(number, value):
 
 REFUSALS = {
     "empty": ([], "", r"boxes\.csv: line 1: the column 'ImageID' is missing. It has none: it is empty"),
-    "no XMax": (ROWS, HEADER.replace("XMax,", ""), r"boxes\.csv: line 1: the column 'XMax' is missing. It has \['ImageID"),
+    "no XMax": (
+        ROWS,
+        HEADER.replace("XMax,", ""),
+        r"boxes\.csv: line 1: the column 'XMax' is missing. It has \['ImageID",
+    ),
     "no IsGroupOf": (ROWS, HEADER.replace("IsGroupOf", "x"), "the column 'IsGroupOf' is missing"),
     "short line": ([ROWS[0], "bb,x"], HEADER, r"boxes\.csv: line 3: the line has 2 fields, the header has 13"),
     "unknown class": (

@@ -27,8 +27,24 @@ SECONDS = 20
 
 LONGEST_SENTENCE = 2000  # characters
 
-WORDS = [b"nan", b"inf", b"-1", b"0", b"1e999", b"99999999999999999999", b"", b"null", b"\xef\xbb\xbf", b"\xff\xfe"]
-WORDS += [
+NUMBERS = [
+    b"nan",
+    b"inf",
+    b"-1",
+    b"0",
+    b"1e999",
+    b"1e300",
+    b"-1e38",
+    b"99999999999999999999",
+    b"0.5",
+    b"2147483648",
+    b"",
+]
+WORDS = [
+    b"",
+    b"null",
+    b"\xef\xbb\xbf",
+    b"\xff\xfe",
     b"\0",
     b"\r\n",
     b'"',
@@ -38,11 +54,8 @@ WORDS += [
     b"&#0;",
     b",",
     b"-",
-    b"\\ud800",
-    b"\x1b[2J",
-    b"!!int x",
-    b"*a",
 ]
+WORDS += [b"\\ud800", b"\x1b[2J", b"!!int x", b"&a [*a, *a]", b"*a", b"<<: "]
 
 
 class TooSlowError(AssertionError):
@@ -88,7 +101,9 @@ def spoilt_bytes(draw: st.DrawFn, valid: bytes) -> bytes:
     data = bytearray(valid)
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.integers(0, max(0, len(data) - 1)))
-        kind = draw(st.sampled_from(["cut", "flip", "drop", "double", "word", "number", "line", "noise"]))
+        kind = draw(
+            st.sampled_from(["cut", "flip", "drop", "double", "word", "number", "line", "noise", "number", "number"])
+        )
         end = place + draw(st.integers(1, 12))
         if kind == "cut":
             del data[place:]
@@ -101,7 +116,7 @@ def spoilt_bytes(draw: st.DrawFn, valid: bytes) -> bytes:
         elif kind == "word":
             data[place:end] = draw(st.sampled_from(WORDS))
         elif kind == "number" and data:
-            _replace_number(data, place, draw(st.sampled_from(WORDS)))
+            _replace_number(data, place, draw(st.sampled_from(NUMBERS)))
         elif kind == "line":
             line = bytes(data).splitlines(keepends=True)[bytes(data[:place]).count(b"\n") - 1 :][:1]
             data[place:place] = b"".join(line)

@@ -167,7 +167,7 @@ def check_index(index: AnnotationIndex) -> None:
         assert (np.diff(index.columns[name]) >= 0).all(), name
     assert np.isfinite(index.boxes).all()
     assert (index.boxes[:, :2] >= 0).all()
-    is_box = not index.has_masks and index.source["format"] != "classes"
+    is_box = not index.has_masks and index.source.get("format") != "classes"
     if is_box:
         assert (index.boxes[:, :2] < index.boxes[:, 2:]).all()
     sizes = np.stack([index.widths, index.heights], 1).repeat(np.diff(index.box_offsets), 0)
