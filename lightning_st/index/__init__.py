@@ -24,7 +24,7 @@ from lightning_st.index.masks import (
 )
 from lightning_st.index.merge import merge_indexes
 from lightning_st.index.numbering import class_ids_in, numbered_as
-from lightning_st.index.picture_file import open_picture, orientation_of
+from lightning_st.index.picture_file import open_picture, open_regular, orientation_of
 from lightning_st.index.readers import (
     READERS,
     ImagePlaces,
@@ -75,6 +75,7 @@ __all__ = [
     "pixel_histogram",
     "read_image_labels",
     "open_picture",
+    "open_regular",
     "orientation_of",
     "read_store_manifest",
     "same_image_rows",

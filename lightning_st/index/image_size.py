@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO
 
 from lightning_st.errors import ImageError
-from lightning_st.index.picture_file import open_picture, orientation_of
+from lightning_st.index.picture_file import open_picture, open_regular, orientation_of
 
 _LYING = (5, 6, 7, 8)  # EXIF orientations of an image that is stored on its side
 _HEADER_BYTES = 1 << 12  # most headers end before that
@@ -29,7 +29,7 @@ def read_image_size(path: Path | str, offset: int = 0, length: int = -1, upright
         ImageError: If it cannot be opened, is no image, or promises too many pixels.
     """
     try:
-        with open(path, "rb") as file:
+        with io.BufferedReader(open_regular(path)) as file:
             if length < 0:
                 # Pillow goes back itself.
                 return _plain_jpeg_size(file.read(_HEADER_BYTES)) or _read_size(file, path, upright)

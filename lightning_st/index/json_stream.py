@@ -86,7 +86,7 @@ class JsonStream:
                 yield key, self.value()
             separator = self._take(",}")
         if self._peek():
-            raise self._error("more text after the end of the object")
+            raise self._error("more text after the end of the object; JSON lines are not read")
 
     def elements(self) -> Iterator[Any]:
         """Yield the elements of a file that is one list.

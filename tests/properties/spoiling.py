@@ -172,7 +172,7 @@ def _spoil_one(draw: st.DrawFn, content: Any) -> Any:
     elif kind == "double" and isinstance(above, list):
         above.append(here)
     elif kind == "deep":
-        depth = draw(st.sampled_from([5, 300, 700]))
+        depth = draw(st.sampled_from([5, 120, 250]))
         for _ in range(depth):
             here = [here]
         above[key] = here

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_st.errors import AnnotationError, quoted
-from lightning_st.index.names import match_names, normal_name, refuse_missing
+from lightning_st.index.names import hint_of_case, match_names, normal_name, refuse_missing
 from lightning_st.index.problems import EXAMPLE_COUNT, Verdict, box_areas, clean_boxes, count_problem
 from lightning_st.index.readers.coco_records import BoxColumns, CocoRecords, read_records
 from lightning_st.index.readers.sources import Sources
@@ -121,13 +121,14 @@ def _place_images(sources: Sources, names: list[str]) -> Sequence[dict[str, Any]
     """Return where each image lies, as `IndexWriter.add` takes it."""
     if sources.images.is_dir():
         probed = names[:_PROBE_COUNT]
-        if not any((sources.images / name).is_file() for name in probed):
+        if not any(os.path.isfile(sources.images / name) for name in probed):
             problem = f"none of its first {len(probed)} images is there, such as {sources.images / probed[0]}"
-            raise AnnotationError(sources.label_path, problem, advice="Name the folder that file_name is relative to.")
+            advice = f"Name the folder that file_name is relative to.{hint_of_case(sources.images, probed[0])}"
+            raise AnnotationError(sources.label_path, problem, advice=advice)
         return [{}] * len(names)
     members = list_members(sources)
     positions = match_names(names, (member.name for member in members), sources.label_path)
-    refuse_missing(names, positions, sources.label_path, sources.images)
+    refuse_missing(names, positions, (member.name for member in members), sources.label_path, sources.images)
     return [_in_archive(sources.images, members[position]) for position in positions]
 
 

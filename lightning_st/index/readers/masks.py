@@ -1,5 +1,6 @@
 """Masks: a folder of index or palette images, named as the images that they belong to."""
 
+import io
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from lightning_st.errors import AnnotationError, ImageError
 from lightning_st.index.masks import encode_mask
-from lightning_st.index.picture_file import open_picture
+from lightning_st.index.picture_file import open_picture, open_regular
 from lightning_st.index.problems import UNREADABLE_MASK, count_problem
 from lightning_st.index.readers.boxes import UNREADABLE
 from lightning_st.index.readers.class_files import read_class_names
@@ -97,7 +98,7 @@ def read_mask(path: Path) -> tuple[NDArray[np.uint16], NDArray[np.uint8] | None]
         AnnotationError: If it is a picture in colours, or holds a value above 65535.
     """
     try:
-        with open(path, "rb") as file, open_picture(file, path) as image:
+        with io.BufferedReader(open_regular(path)) as file, open_picture(file, path) as image:
             values, mode = np.asarray(image), image.mode
             palette = image.getpalette() if mode == "P" else None
     except OSError as error:

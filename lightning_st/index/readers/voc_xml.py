@@ -63,7 +63,7 @@ def _parse(path: Path) -> ElementTree.Element:
         root = ElementTree.parse(path).getroot()
     except OSError as error:
         raise AnnotationError(path, f"the file cannot be opened: {error.strerror}") from error
-    except (ElementTree.ParseError, ValueError) as error:  # ValueError: an encoding that Python does not know
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last of an unknown encoding
         raise AnnotationError(path, f"no valid XML: {error}") from error
     if root.tag != "annotation":
         raise AnnotationError(path, f"expected an element 'annotation', found {quoted(root.tag)}")
