@@ -7,7 +7,7 @@ import yaml
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
 from lightning_st.cli.shipped_configs import config_words
-from lightning_st.errors import ConfigError
+from lightning_st.errors import ConfigError, quoted
 
 _GROUPS = ("data", "teacher", "student", "training", "pseudo_label", "trainer", "tracking")
 """Keys that hold further keys, always."""
@@ -66,12 +66,12 @@ def _read(path: Path) -> MappingNode:
     if not isinstance(root, MappingNode):
         found = "nothing" if root is None else "a list" if isinstance(root, SequenceNode) else repr(root.value)
         raise ConfigError(f"{path}: expected keys and values in YAML, such as 'seed_everything: 0', got {found}.")
-    _unfolded_size(path, root, {})
+    _check_nodes(path, root, {})
     return root
 
 
-def _unfolded_size(path: Path, node: Node, sizes: dict[int, int | None]) -> int:
-    """Return how many keys and values there are when every alias (``*name``) is written out.
+def _check_nodes(path: Path, node: Node, sizes: dict[int, int | None]) -> int:
+    """Refuse what no config needs; return how many keys and values there are when every alias is written out.
 
     Args:
         path: For the message.
@@ -79,8 +79,10 @@ def _unfolded_size(path: Path, node: Node, sizes: dict[int, int | None]) -> int:
         sizes: Of the nodes that were counted already, by ``id``; None while one is being counted.
 
     Raises:
-        ConfigError: If that never ends, or is more than any config.
+        ConfigError: If that never ends, or is more than any config; or a value has a tag of its own (``!name``).
     """
+    if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
+        raise ConfigError(f"{_line(path, node)}: the tag {quoted(node.tag)} is not read. Write a plain value.")
     if id(node) in sizes:
         size = sizes[id(node)]
         if size is None:
@@ -88,7 +90,7 @@ def _unfolded_size(path: Path, node: Node, sizes: dict[int, int | None]) -> int:
         return size
     sizes[id(node)] = None
     inner = [each for pair in node.value for each in pair] if isinstance(node, MappingNode) else node.value
-    size = 1 + (0 if isinstance(node, ScalarNode) else sum(_unfolded_size(path, each, sizes) for each in inner))
+    size = 1 + (0 if isinstance(node, ScalarNode) else sum(_check_nodes(path, each, sizes) for each in inner))
     if size > _MOST_NODES:
         raise ConfigError(
             f"{_line(path, node)}: with its aliases (*) this is more than {_MOST_NODES:,} keys and values."

@@ -53,8 +53,11 @@ def says_labels(images: str | Path, format: str | None) -> bool:
 def _existing(path: str | Path, what: str) -> Path:
     """Return a path without links, so that one folder has one name."""
     resolved = _without_links(path)
+    if os.path.islink(resolved):
+        raise AnnotationError(resolved, f"this link leads nowhere ({what})")
     if not os.path.exists(resolved):
-        hint = hint_of_case(resolved.parent, resolved.name)
+        above = next((parent for parent in resolved.parents if os.path.isdir(parent)), None)
+        hint = "" if above is None else hint_of_case(above, resolved.relative_to(above).as_posix())
         raise AnnotationError(resolved, f"there is no such file or folder ({what})", advice=hint.strip())
     if not (os.path.isfile(resolved) or os.path.isdir(resolved)):  # reading a pipe would wait for ever
         raise AnnotationError(resolved, f"expected a file or a folder ({what}), this is a pipe or a device")

@@ -19,12 +19,14 @@ class Case:
         folder: Everything lies below.
         recipe: A config of `self_train`.
         finished: A run of the same data that went well.
-        words: Of the command line, behind the config; a row may set them, and the whole `command`.
+        words: Of the command line, behind the config.
+        command_line: All of it, where a row decides it.
     """
 
     def __init__(self, folder: Path, recipe: dict[str, Any], finished: Path | None = None) -> None:
         self.folder, self.recipe, self.finished = folder, recipe, finished
         self.words: list[str] = []
+        self.command_line: list[str] = []
 
     @property
     def annotations(self) -> Path:
@@ -68,7 +70,9 @@ class Case:
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
     def run(self, command: str = "check", *words: str) -> int:
-        """Run a command on the recipe; `check` reads the data alone."""
+        """Run a command on the recipe, of which `check` reads the data alone; or what `command_line` says."""
+        if command == "command_line":
+            return main(self.command_line)
         config = self.folder / "recipe.yaml"
         content = self.recipe if command != "check" else {"data": self.recipe["data"]}
         config.write_text(yaml.safe_dump(content))
@@ -124,7 +128,7 @@ class Bad:
         name: What is wrong, as a user would say it.
         spoil: Makes it so.
         outcome: What comes of it.
-        command: What the user runs.
+        command: What the user runs, or "command_line" for what `spoil` leaves there.
     """
 
     name: str

@@ -211,7 +211,7 @@ OPEN_IMAGES = [
     Bad("an unknown class", open_images(HEADER + ROW.replace("/m/01", "/m/9")), Refused(B + "line 2: LabelName: the class")),
     Bad("rows apart", open_images(HEADER + ROW + "b,,/m/01,1,0,1,0,1,0,0,0,0,0\n" + ROW), Refused(B + "line 4: rows of")),
     Bad("UTF-16", open_images((HEADER + ROW).encode("utf-16")), Refused(B + "the annotations are a file that is no JSON")),
-    Bad("Latin-1 within", open_images((HEADER + ROW).encode() + b"\xe9"), Refused(B + "line .*no valid CSV: 'utf-8' codec")),
+    Bad("Latin-1 within", open_images((HEADER + ROW).encode() + b"\xe9"), Refused(B + "line .*not UTF-8: unexpected")),
     Bad("CRLF and a BOM", open_images(b"\xef\xbb\xbf" + (HEADER + ROW).replace("\n", "\r\n").encode()),
         Used({"boxes": [[10, 16, 30, 32]]})),
     Bad("a description without name", open_images(described="/m/01\n"), Refused(D + "line 1: expected two fields, got")),

@@ -65,7 +65,9 @@ class _Lines:
     def _next(self) -> list[str] | None:
         try:
             return next(self._reader, None)
-        except (csv.Error, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise AnnotationError(self._path, f"not UTF-8: {error.reason}", record=f"line {self.number + 1}") from error
+        except csv.Error as error:
             raise AnnotationError(self._path, f"no valid CSV: {error}", record=f"line {self.number + 1}") from error
 
 
