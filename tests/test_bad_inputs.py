@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import recipes
 import yaml
-from bad_inputs import coco, configs, formats, images, paths, stores
+from bad_inputs import archives, coco, configs, formats, images, paths, stores
 from bad_inputs.case import Bad, Case, Refused, Used
 from bad_inputs.images import Picture
 
@@ -28,7 +28,7 @@ from lightning_st.errors import ImageError
 from lightning_st.index import build_index
 from lightning_st.index.image_size import read_image_size
 
-TABLES = {"COCO": coco.TABLE, **formats.TABLES, "paths": paths.TABLE, **configs.TABLES}
+TABLES = {"COCO": coco.TABLE, **formats.TABLES, "paths": paths.TABLE, "archives": archives.TABLE, **configs.TABLES}
 
 
 def rows_of(tables: dict[str, list[Bad]]) -> list[Any]:

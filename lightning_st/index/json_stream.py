@@ -16,6 +16,8 @@ from lightning_st.errors import AnnotationError
 
 WINDOW = 1 << 20  # characters
 _SPACE = re.compile(r"[ \t\n\r]*")
+_LONGEST_VALUE = 1 << 26
+"""Characters of one element of a list, or one value of the file: all that is in memory at once."""
 _DEEPEST = 100
 """Lists and objects in one another that are read: a COCO file has five."""
 _LONGEST_TOKEN = 16  # characters, strings aside: how near to its end a window can mislead the scanner
@@ -158,6 +160,8 @@ class JsonStream:
 
     def _fill(self) -> bool:
         """Drop what has been read from the window, and read on, as much as is left or more; False at the file's end."""
+        if len(self.text) - self.end > _LONGEST_VALUE:
+            raise self._error(f"a value is longer than {_LONGEST_VALUE:,} characters")
         try:
             more = self._file.read(max(WINDOW, len(self.text) - self.end))
         except UnicodeDecodeError as error:
