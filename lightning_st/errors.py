@@ -20,6 +20,12 @@ Messages follow one grammar: what was expected, what was found, what to do. A fi
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from reprlib import Repr
+
+_SHORT = Repr()
+_SHORT.maxlevel = 2
+_SHORT.maxlist = 20
+_SHORT.maxstring = _SHORT.maxother = 80  # characters
 
 
 class LightningSTError(Exception):
@@ -111,6 +117,16 @@ class StoppedBySignal(SystemExit):
         """Keep the number of the signal."""
         super().__init__(128 + number)
         self.number = number
+
+
+def quoted(value: object) -> str:
+    r"""Return a value of a user's file for a message: on one line, and its middle left out where it is long.
+
+    Example:
+        >>> print(quoted("a\nb"))
+        'a\nb'
+    """
+    return _SHORT.repr(value)
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

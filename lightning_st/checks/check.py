@@ -12,7 +12,7 @@ from lightning_st.checks.class_names import name_findings, share_findings
 from lightning_st.checks.copies import JUDGES, all_twins, copy_findings, to_exclude
 from lightning_st.checks.findings import Finding, Severity, by_weight, counted
 from lightning_st.checks.images import image_findings
-from lightning_st.checks.labels import boxes_of, class_counts, ignored_part, label_findings
+from lightning_st.checks.labels import boxes_of, class_counts, ignored_part, label_findings, left_out
 from lightning_st.checks.scan import Advance, Scan, scan_at_once, scan_kept
 from lightning_st.data import Split
 
@@ -128,6 +128,8 @@ def _label_findings(splits: Mapping[str, Split], settings: Settings) -> Iterator
     labeled = {name: split for name, split in splits.items() if split.index.is_labeled and name != "pseudo"}
     for split in labeled.values():
         yield from label_findings(split, settings.image_size, settings.max_bad_fraction)
+    if "pseudo" in splits:
+        yield from left_out(splits["pseudo"], settings.max_bad_fraction)
     yield from name_findings({name: split for name, split in labeled.items() if name != "joint"})  # classes of its own
     yield from share_findings(labeled, {name: class_counts(split) for name, split in labeled.items()})
 

@@ -37,7 +37,7 @@ def label_findings(split: Split, image_size: tuple[int, int], max_bad_fraction: 
     if not split.index.is_labeled:
         return
     yield from _images_without(split)
-    yield from _left_out(split, max_bad_fraction)
+    yield from left_out(split, max_bad_fraction)
     if split.target == "masks":
         yield from _ignored_pixels(split)
     elif split.target == "boxes":  # a whole image's class has none
@@ -78,7 +78,8 @@ def _images_without(split: Split) -> Iterator[Finding]:
     yield _about(split, severity, "images_without_labels", without, len(split), text, advice)
 
 
-def _left_out(split: Split, max_bad_fraction: float) -> Iterator[Finding]:
+def left_out(split: Split, max_bad_fraction: float) -> Iterator[Finding]:
+    """Yield which labels of a set cannot be used, or only in part; see ``label_findings``."""
     index, thing = split.index, "mask" if split.target == "masks" else "box"
     too_many = is_too_many(index.bad_box_count, index.box_count_read, max_bad_fraction)
     for kind, problem in index.problems.items():

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 
 from lightning_st.cli.shipped_configs import find_shipped
 from lightning_st.errors import LightningSTError, StoppedBySignal, did_you_mean
@@ -43,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: The words after ``lightning_st``; None for those of the process.
     """
+    # A file may be called what the terminal cannot write.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or os.environ.get("LIGHTNING_ST_DEBUG") == "1"
     words = [word for word in words if word != "--debug"]

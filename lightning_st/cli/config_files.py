@@ -7,7 +7,7 @@ import yaml
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
 from lightning_st.cli.shipped_configs import config_words
-from lightning_st.errors import ConfigError
+from lightning_st.errors import ConfigError, quoted
 
 _GROUPS = ("data", "teacher", "student", "training", "pseudo_label", "trainer", "tracking")
 """Keys that hold further keys, always."""
@@ -17,6 +17,9 @@ RECIPE_SECTIONS = ("teacher", "student", "pseudo_label", "pretrain", "training",
 
 RECIPE_KEYS = ("rounds", "patience", "control", "restart", "shared", "output")
 """Keys of recipes that are no sections, likewise."""
+
+_MOST_NODES = 100_000
+"""Keys and values of a config. A file of a few lines can stand for billions, which a parser would write out."""
 
 _MODULES = ("TeacherModule", "StudentModule")
 
@@ -56,12 +59,44 @@ def _read(path: Path) -> MappingNode:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: no text in UTF-8, so no config in YAML.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: its keys and lists stand in one another too deep.") from error
     except yaml.YAMLError as error:
         raise ConfigError(_syntax_sentence(path, text, error)) from error
     if not isinstance(root, MappingNode):
         found = "nothing" if root is None else "a list" if isinstance(root, SequenceNode) else repr(root.value)
         raise ConfigError(f"{path}: expected keys and values in YAML, such as 'seed_everything: 0', got {found}.")
+    _check_nodes(path, root, {})
     return root
+
+
+def _check_nodes(path: Path, node: Node, sizes: dict[int, int | None]) -> int:
+    """Refuse what no config needs; return how many keys and values there are when every alias is written out.
+
+    Args:
+        path: For the message.
+        node: What is counted.
+        sizes: Of the nodes that were counted already, by ``id``; None while one is being counted.
+
+    Raises:
+        ConfigError: If that never ends, or is more than any config; or a value has a tag of its own (``!name``).
+    """
+    if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
+        raise ConfigError(f"{_line(path, node)}: the tag {quoted(node.tag)} is not read. Write a plain value.")
+    if id(node) in sizes:
+        size = sizes[id(node)]
+        if size is None:
+            raise ConfigError(f"{_line(path, node)}: what stands here stands in itself, by an alias (*). Write it out.")
+        return size
+    sizes[id(node)] = None
+    inner = [each for pair in node.value for each in pair] if isinstance(node, MappingNode) else node.value
+    size = 1 + (0 if isinstance(node, ScalarNode) else sum(_check_nodes(path, each, sizes) for each in inner))
+    if size > _MOST_NODES:
+        raise ConfigError(
+            f"{_line(path, node)}: with its aliases (*) this is more than {_MOST_NODES:,} keys and values."
+        )
+    sizes[id(node)] = size
+    return size
 
 
 def _syntax_sentence(path: Path, text: str, error: yaml.YAMLError) -> str:

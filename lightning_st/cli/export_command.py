@@ -11,7 +11,7 @@ import numpy as np
 
 from lightning_st.cli.one_sentence import OneSentenceParser
 from lightning_st.errors import ConfigError
-from lightning_st.index import AnnotationIndex, export_coco, export_masks, export_yolo, read_store_manifest
+from lightning_st.index import AnnotationIndex, export_coco, export_masks, export_yolo, store_thresholds
 from lightning_st.types import BoxKind, ScoreThresholds
 
 
@@ -44,7 +44,7 @@ def export_labels(words: Sequence[str]) -> None:
     threshold = arguments.score_threshold
     if threshold is not None and not 0 <= threshold <= 1:
         raise ConfigError.expected("score_threshold", "from 0 to 1", threshold)
-    index = AnnotationIndex.open(arguments.labels / "labels.index" if arguments.labels.is_dir() else arguments.labels)
+    index = open_labels(arguments.labels)
     thresholds = thresholds_of(arguments.labels, len(index.classes), threshold)
     chosen = arguments.format or ("masks" if index.has_masks else "coco")
     if chosen == "masks":
@@ -61,6 +61,20 @@ def export_labels(words: Sequence[str]) -> None:
     print(f"{arguments.output}: {len(index)} images, {int(kept.sum())} of {len(kept)} boxes")
 
 
+def open_labels(path: Path) -> AnnotationIndex:
+    """Open what somebody names; it may come from elsewhere, so the whole file is looked at.
+
+    Args:
+        path: A store's folder, or an index file.
+
+    Raises:
+        IndexFileError: If it cannot be read, or is damaged.
+    """
+    index = AnnotationIndex.open(path / "labels.index" if path.is_dir() else path)
+    index.verify()
+    return index
+
+
 def thresholds_of(path: Path, class_count: int, score_threshold: float | None = None) -> ScoreThresholds | None:
     """Return which labels are kept: all, where None.
 
@@ -74,4 +88,4 @@ def thresholds_of(path: Path, class_count: int, score_threshold: float | None = 
     """
     if score_threshold is not None:
         return ScoreThresholds.uniform(class_count, score_threshold)
-    return ScoreThresholds.from_json(read_store_manifest(path)["thresholds"]) if path.is_dir() else None
+    return store_thresholds(path, class_count) if path.is_dir() else None

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
@@ -101,9 +101,28 @@ def _as_plain(
     except ArgumentError as error:
         raise ConfigError(explain(str(error.message), vocabulary(parser))) from error
     plain: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_unset=False))
+    _refuse_nulls(parser, plain)
     if isinstance(plain.get("output"), str):
         plain["output"] = _with_environment("output", plain["output"])
     return plain
+
+
+def _refuse_nulls(parser: Any, plain: Mapping[str, Any]) -> None:
+    """Refuse null where it means nothing; jsonargparse takes it for any key.
+
+    Raises:
+        ConfigError: Naming the key and its default.
+    """
+    for action in parser._actions:
+        hint: Any = getattr(action, "_typehint", None)
+        if hint in (None, Any) or type(None) in get_args(hint) or action.default is None:
+            continue
+        value: Any = plain
+        for name in action.dest.split("."):
+            value = value.get(name, action.default) if isinstance(value, Mapping) else action.default
+        if value is None:
+            advice = f"Leave it out for its default, {action.default!r}."
+            raise ConfigError.expected(action.dest, "given", None, advice)
 
 
 def _with_environment(key: str, path: str) -> str:

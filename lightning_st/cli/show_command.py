@@ -6,11 +6,10 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from lightning_st.cli.export_command import thresholds_of
+from lightning_st.cli.export_command import open_labels, thresholds_of
 from lightning_st.cli.one_sentence import OneSentenceParser
-from lightning_st.errors import ConfigError
+from lightning_st.errors import ConfigError, ImageError
 from lightning_st.index import AnnotationIndex, ignore_unsure
 from lightning_st.reports.choice import STORE_ORDERS, Chosen, choose
 from lightning_st.reports.pictures import load_thumbnail
@@ -65,7 +64,7 @@ def stored(words: Sequence[str]) -> None:
     require_count(given.count)
     if given.score_threshold is not None and not 0 <= given.score_threshold <= 1:
         raise ConfigError.expected("score_threshold", "from 0 to 1", given.score_threshold)
-    index = AnnotationIndex.open(given.labels / "labels.index" if given.labels.is_dir() else given.labels)
+    index = open_labels(given.labels)
     class_count = len(index.classes)
     found = thresholds_of(given.labels, class_count, given.score_threshold)
     thresholds = ScoreThresholds.uniform(class_count, 0.0) if found is None else found
@@ -96,8 +95,8 @@ def store_tiles(
         record = index.image(row)
         try:
             image, (width, _) = load_thumbnail(record, TILE_SIDE)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            unreadable.lines.append(f"{record.name}: {error}")
+        except ImageError as error:
+            unreadable.lines.append(str(error))
             continue
         image = at_tile_size(image)
         found, note = index.annotations(row), ""

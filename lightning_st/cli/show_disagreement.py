@@ -16,7 +16,7 @@ from lightning_st.cli.show_data import label_tile, small_original
 from lightning_st.data.image_file import ImageFile
 from lightning_st.data.split import Split
 from lightning_st.errors import ConfigError, StageError
-from lightning_st.index import AnnotationIndex, Annotations, ignore_unsure, read_store_manifest
+from lightning_st.index import AnnotationIndex, Annotations, ignore_unsure, store_thresholds
 from lightning_st.reports.own_folder import require_own
 from lightning_st.reports.run_folder import Round, Run, read_run
 from lightning_st.reports.sheet import PAGE, Sheet, Unreadable, write_sheet
@@ -157,7 +157,7 @@ def believe(run: Run, round_: Round, folder: Path, score_threshold: float | None
     model = recipe.student.get("model") or recipe.model
     student = predict_val(recipe, data, chosen_checkpoint(round_.student.folder), model, folder)
     teacher = AnnotationIndex.open(round_.labels.folder / VAL_FOLDER / LABELS_FILE)
-    thresholds = ScoreThresholds.from_json(read_store_manifest(round_.labels.folder)["thresholds"])
+    thresholds = store_thresholds(round_.labels.folder, len(teacher.classes))
     if score_threshold is not None:
         thresholds = ScoreThresholds.uniform(len(teacher.classes), score_threshold)
     return data.split("val"), Believed(teacher, student, thresholds)

@@ -4,9 +4,7 @@ Plain JPEG goes through OpenCV, which can shrink while it decodes; all else thro
 EXIF asks for to us, so both turn alike.
 """
 
-import io
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +14,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image
 from torch.utils.data import get_worker_info
 
 from lightning_st.errors import ImageError
+from lightning_st.index import open_picture, open_regular, orientation_of
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -85,7 +84,7 @@ def read_bytes(path: Path | str, offset: int = 0, length: int | None = None) -> 
         ImageError: If the file cannot be read, or ends too early.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_regular(path) as file:
             file.seek(offset)
             data = file.read() if length is None else file.read(length)
     except OSError as error:
@@ -105,8 +104,8 @@ def read_header(data: bytes, name: Path | str = "image") -> Header:
     Raises:
         ImageError: If it is no image, or one of more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``.
     """
-    with _open(data, name) as image:
-        return Header(image.format or "", image.mode, (image.height, image.width), _orientation(image))
+    with open_picture(data, name) as image:
+        return Header(image.format or "", image.mode, (image.height, image.width), orientation_of(image))
 
 
 def decode(
@@ -147,20 +146,6 @@ def upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(turned)
 
 
-def _orientation(image: Image.Image) -> int:
-    """Return EXIF's orientation, 1-8; 1 where there is none, no legal one, or EXIF is damaged, as viewers do."""
-    if image.format == "TIFF":
-        return 1  # Pillow turns these itself, and has swapped the sides already
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # Not image.getexif(): PNG's own decodes the picture first, in case the orientation stands behind it.
-            orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
-    except Exception:  # damaged EXIF can raise anything, and is no damage to the picture
-        return 1
-    return orientation if orientation in _TURNS else 1
-
-
 def _is_complete(data: bytes, name: Path | str) -> bool:
     """Say whether a JPEG ends where its picture ends; if not, what follows may be harmless, and Pillow shall judge.
 
@@ -192,11 +177,8 @@ def _decode_jpeg(data: bytes, name: Path | str, reduction: int) -> NDArray[np.ui
 
 
 def _decode_with_pillow(data: bytes, name: Path | str) -> NDArray[np.uint8]:
-    with _open(data, name) as image:
-        try:
-            image.load()
-        except Exception as error:  # each of Pillow's plugins has its own, from SyntaxError to struct.error
-            raise ImageError(name, str(error) or type(error).__name__) from error
+    with open_picture(data, name) as image:
+        image.load()
         return to_rgb(image, name)
 
 
@@ -220,24 +202,6 @@ def to_rgb(image: Image.Image, name: Path | str) -> NDArray[np.uint8]:
         canvas.alpha_composite(image.convert("RGBA"))
         image = canvas
     return np.array(image.convert("RGB"))
-
-
-@contextmanager
-def _open(data: bytes, name: Path | str) -> Iterator[Image.Image]:
-    """Open an image with Pillow, whatever goes wrong being an ``ImageError``."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
-    except UnidentifiedImageError as error:
-        raise ImageError(name, "not an image, or of an unknown format") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        problem = f"more than {Image.MAX_IMAGE_PIXELS} pixels; cut it into tiles"
-        raise ImageError(name, problem) from error
-    except Exception as error:  # a broken header can raise anything from Pillow's plugins
-        raise ImageError(name, str(error) or type(error).__name__) from error
-    with image:
-        yield image
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from lightning_st.data.progress import next_batch, place_of
 from lightning_st.data.pseudo_labels import open_pseudo_labels, open_results
 from lightning_st.data.sampling import GlobalBatchSampler, Stream, StreamName, pseudo_count
 from lightning_st.data.source import Source
-from lightning_st.data.split import Split, class_source, is_too_many, refuse_leaks
+from lightning_st.data.split import Split, class_source, is_too_many, refuse_leaks, refuse_too_many
 from lightning_st.data.training import training_sets
 from lightning_st.errors import ConfigError, TooManyBadError
 from lightning_st.index import AnnotationIndex
@@ -196,17 +196,20 @@ class SelfTrainingDataModule(LightningDataModule):
             splits["unlabeled"] = splits["unlabeled"].without(splits["labeled"])
         return splits
 
-    def open_pseudo_labels(self, splits: Mapping[str, Split]) -> Split:
+    def open_pseudo_labels(self, splits: Mapping[str, Split], max_bad_fraction: float | None = None) -> Split:
         """Open a store, or where it is a file another detector's results on the unlabelled images.
 
         Args:
             splits: The other sets: their classes are meant.
+            max_bad_fraction: Of the results' boxes that cannot be used, 0-1; the DataModule's own where missing.
         """
         assert self.pseudo_labels is not None
         labeled, shown = class_source(splits).index, (self.score_threshold, self.keep_empty_pseudo)
         if Path(self.pseudo_labels).is_file():
             unlabeled = self.sources["unlabeled"]
             found = open_results(self.pseudo_labels, unlabeled, labeled, *shown, self.cache_folder)
+            limit = self.max_bad_fraction if max_bad_fraction is None else max_bad_fraction
+            refuse_too_many(found.index, self.target, limit)
             is_rest = unlabeled is not None and unlabeled.is_the_rest("unlabeled")
             return found.without(splits["labeled"]) if is_rest else found
         return open_pseudo_labels(self.pseudo_labels, labeled.classes, *shown, self.target)

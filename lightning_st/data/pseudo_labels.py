@@ -16,6 +16,7 @@ from lightning_st.index import (
     class_ids_in,
     excluded_rows,
     read_store_manifest,
+    store_thresholds,
 )
 from lightning_st.types import ScoreThresholds, TargetName
 
@@ -45,8 +46,10 @@ def open_pseudo_labels(
         DataError: If its classes differ from ``classes``, or it holds boxes for masks or masks for boxes.
     """
     folder = Path(folder)
-    thresholds = ScoreThresholds.from_json(read_store_manifest(folder)["thresholds"])
+    read_store_manifest(folder)  # refuses what is no store, before its index is looked for
     index = AnnotationIndex.open(folder / "labels.index")
+    index.verify()  # it may come from elsewhere
+    thresholds = store_thresholds(folder, len(index.classes))
     if index.classes != tuple(classes):
         raise DataError(
             f"{folder}: the pseudo-labels have the classes {', '.join(index.classes)}; "

@@ -87,10 +87,7 @@ class Split:
             rows = np.setdiff1d(rows, excluded_rows(index, source.exclude))
         if not len(rows):
             raise DataError(f"{source.images}: there is no image (data.{name}).")
-        bad, total = index.bad_box_count, index.box_count_read
-        if is_too_many(bad, total, max_bad_fraction):
-            lines = [line for problem in index.problems.values() for line in problem["examples"]]
-            raise TooManyBadError(target, lines, bad, total, max_bad_fraction)
+        refuse_too_many(index, target, max_bad_fraction)
         return cls(name, index, rows, target=target)
 
     def without(self, other: "Split") -> "Split":
@@ -238,6 +235,18 @@ def is_too_many(bad: int, count: int, max_bad_fraction: float) -> bool:
     A single one is always allowed, unless the fraction is 0: one bad image among 22 shall not end a run.
     """
     return bad > (max(1, int(max_bad_fraction * count)) if max_bad_fraction > 0 else 0)
+
+
+def refuse_too_many(index: AnnotationIndex, target: TargetName, max_bad_fraction: float) -> None:
+    """Stop if more boxes, or masks, of an index cannot be used than the user allows.
+
+    Raises:
+        TooManyBadError: With the first of them.
+    """
+    bad, total = index.bad_box_count, index.box_count_read
+    if is_too_many(bad, total, max_bad_fraction):
+        lines = [line for problem in index.problems.values() for line in problem["examples"]]
+        raise TooManyBadError(target, lines, bad, total, max_bad_fraction)
 
 
 def refuse_leaks(splits: Mapping[str, Split]) -> None:

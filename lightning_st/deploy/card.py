@@ -1,13 +1,13 @@
 """What a deployed model says of itself, inside its file: enough to use it without this package."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lightning_st.errors import CheckpointError, ConfigError
+from lightning_st.errors import CheckpointError, ConfigError, quoted
 from lightning_st.types import IMAGE_MEAN, IMAGE_STD, PADDING_COLOUR, TargetName
 
 SCHEMA = 1
@@ -93,11 +93,59 @@ class Card:
         """
         if "schema" not in strings or "image_size" not in strings:
             raise CheckpointError(f"{path}: not a model that `lightning_st export` wrote: it does not say what it is.")
-        if json.loads(strings["schema"]) != SCHEMA:
+        try:
+            values = {name: json.loads(text) for name, text in strings.items() if name in _FIELDS}
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path}: damaged: what it says of itself is no JSON ({error}).") from error
+        if values["schema"] != SCHEMA:
             raise CheckpointError(
-                f"{path}: written by lightning_st {json.loads(strings['version'])} in schema {strings['schema']}, "
-                f"this version reads schema {SCHEMA}."
+                f"{path}: written by lightning_st {quoted(values.get('version'))} in schema "
+                f"{quoted(values['schema'])}, this version reads schema {SCHEMA}."
             )
-        values = {field.name: json.loads(strings[field.name]) for field in fields(cls)}
+        for name, (is_right, expected) in _FIELDS.items():
+            if name not in values or not is_right(values[name]):
+                found = quoted(values[name]) if name in values else "nothing"
+                raise CheckpointError(f"{path}: damaged: expected {name} to be {expected}, got {found}.")
         arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**arguments)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_triple(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(map(_is_number, value))
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+_NUMBER_OR_NONE = (lambda value: value is None or _is_number(value), "a number or null")
+
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "model": (_is_text, "a name"),
+    "target": (lambda value: value in ("boxes", "masks"), "boxes or masks"),
+    "classes": (_are_names, "a list of names"),
+    "image_size": (_is_size, "[height, width] in pixels"),
+    "score_threshold": _NUMBER_OR_NONE,
+    "nms_iou": _NUMBER_OR_NONE,
+    "max_detections": _NUMBER_OR_NONE,
+    "checkpoint": (_is_text, "a fingerprint"),
+    "mean": (_is_triple, "three numbers"),
+    "std": (_is_triple, "three numbers"),
+    "padding_colour": (_is_triple, "three numbers"),
+    "resize": (_is_text, "a sentence"),
+    "version": (_is_text, "a version"),
+    "schema": (_is_number, "a number"),
+}
+"""What `Card.to_strings` writes in each field, as JSON; and how to say that."""

@@ -24,6 +24,7 @@ from lightning_st.index.masks import (
 )
 from lightning_st.index.merge import merge_indexes
 from lightning_st.index.numbering import class_ids_in, numbered_as
+from lightning_st.index.picture_file import open_picture, open_regular, orientation_of
 from lightning_st.index.readers import (
     READERS,
     ImagePlaces,
@@ -36,7 +37,7 @@ from lightning_st.index.readers import (
 )
 from lightning_st.index.recognise import says_labels
 from lightning_st.index.segments import segments_of
-from lightning_st.index.stores import read_store_manifest
+from lightning_st.index.stores import read_store_manifest, store_thresholds
 from lightning_st.index.subset import common_images, nested_subset, same_image_rows
 from lightning_st.index.table import AnnotationIndex, Annotations, ImageRecord
 from lightning_st.index.writer import IndexWriter
@@ -73,10 +74,14 @@ __all__ = [
     "numbered_as",
     "pixel_histogram",
     "read_image_labels",
+    "open_picture",
+    "open_regular",
+    "orientation_of",
     "read_store_manifest",
     "same_image_rows",
     "says_labels",
     "segments_of",
+    "store_thresholds",
     "threshold_steps",
     "to_hundredths",
     "write_exclusions",

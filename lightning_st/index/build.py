@@ -14,6 +14,8 @@ from lightning_st.index.recognise import recognise_sources
 from lightning_st.index.table import AnnotationIndex
 from lightning_st.index.writer import IndexWriter
 
+_MOST_OF_A_NAME = 40  # characters, of four bytes at most
+
 logger = logging.getLogger(__name__)
 
 
@@ -50,7 +52,8 @@ def build_index(
     """
     sources, name = recognise_sources(images, annotations, format, list_file, labeled, options or ReaderOptions())
     folder = default_cache_folder() if cache_folder is None else Path(cache_folder).absolute()
-    path = folder / f"{sources.images.name}-{cache_key(sources, name)}.index"
+    # Beside it lie files of longer names, and a name has 255 bytes at most.
+    path = folder / f"{sources.images.name[:_MOST_OF_A_NAME]}-{cache_key(sources, name)}.index"
     return build_once(path, lambda: _build(path, sources, name, progress))
 
 

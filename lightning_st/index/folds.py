@@ -5,7 +5,6 @@ count, from 0 and in the order of their ids, the images of a COCO file that have
 117,266 of COCO's train2017. (Liu et al. 2021, arXiv 2102.09480; the order and the choice are those of detectron2.)
 """
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_st.errors import AnnotationError
+from lightning_st.errors import AnnotationError, quoted
 from lightning_st.index.json_stream import JsonStream, is_list
+from lightning_st.index.readers.class_files import parse_json, read_text
 from lightning_st.index.table import AnnotationIndex
 
 _LEAST_CORNERS = 3
@@ -56,20 +56,19 @@ def fold_rows(
 
 def _read_fold(path: Path, fraction: float, fold: int) -> tuple[float, NDArray[np.int64]]:
     """Return the percentage as the file has it, and the numbers of the fold, int64 [N]."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AnnotationError(path, f"cannot be read as JSON ({error})", advice=_FORM) from error
+    content = parse_json(path, read_text(path))
     by_percent = {key: folds for key, folds in _object(path, content).items() if _is_percent(key, fraction)}
     if not by_percent:
-        known = ", ".join(f"{key} %" for key in content)
-        raise AnnotationError(path, f"there is no split of {100 * fraction:g} %", "", f"There are {known}.")
+        known = quoted(list(content))
+        raise AnnotationError(
+            path, f"there is no split of {100 * fraction:g} %", "", f"There are, in percent, {known}."
+        )
     key, folds = next(iter(by_percent.items()))
     if str(fold) not in _object(path, folds, key):
-        advice = f"There are {', '.join(folds)}."
+        advice = f"There are {quoted(list(folds))}."
         raise AnnotationError(path, f"there is no fold {fold}", key, advice)
     numbers = folds[str(fold)]
-    if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
+    if not isinstance(numbers, list) or not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
         raise AnnotationError(path, "expected a list of whole numbers", _place(fraction, fold), _FORM)
     return float(key), np.array(numbers, np.int64)
 
@@ -108,7 +107,7 @@ def _counts(record: Mapping[str, Any]) -> bool:
     """Say whether an annotation is no crowd region, and its outline, where it has one, is a polygon or a mask."""
     outline = record.get("segmentation")
     if isinstance(outline, list) and outline:
-        lengths = [len(polygon) for polygon in outline]
+        lengths = [len(polygon) if isinstance(polygon, list) else 0 for polygon in outline]
         if not any(length % 2 == 0 and length >= 2 * _LEAST_CORNERS for length in lengths):
             return False
     return not record.get("iscrowd", 0)

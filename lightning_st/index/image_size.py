@@ -2,13 +2,11 @@
 
 import io
 import struct
-import warnings
 from pathlib import Path
 from typing import IO
 
-from PIL import ExifTags, Image
-
 from lightning_st.errors import ImageError
+from lightning_st.index.picture_file import open_picture, open_regular, orientation_of
 
 _LYING = (5, 6, 7, 8)  # EXIF orientations of an image that is stored on its side
 _HEADER_BYTES = 1 << 12  # most headers end before that
@@ -28,32 +26,28 @@ def read_image_size(path: Path | str, offset: int = 0, length: int = -1, upright
         upright: False for the image as it lies in the file, not turned.
 
     Raises:
-        ImageError: If it cannot be opened, or is no image.
+        ImageError: If it cannot be opened, is no image, or promises too many pixels.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a very large picture, or a damaged EXIF: neither is decoded here
+        with io.BufferedReader(open_regular(path)) as file:
             if length < 0:
-                with open(path, "rb") as file:
-                    return _plain_jpeg_size(file.read(_HEADER_BYTES)) or _read_size(file, upright)  # Pillow goes back
-            return _size_in_archive(path, offset, length, upright)
-    except OSError as error:  # Pillow's own for what is no image is one of these
-        raise ImageError(path, error.strerror or "no image that can be read") from error
-    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(path, f"no image that can be read: {error}") from error
+                # Pillow goes back itself.
+                return _plain_jpeg_size(file.read(_HEADER_BYTES)) or _read_size(file, path, upright)
+            file.seek(offset)
+            begin = file.read(min(length, _HEADER_BYTES))
+            return _plain_jpeg_size(begin) or _size_of_member(file, begin, length - len(begin), path, upright)
+    except OSError as error:
+        raise ImageError(path, (error.strerror or str(error)).lower()) from error
 
 
-def _size_in_archive(path: Path | str, offset: int, length: int, upright: bool) -> tuple[int, int]:
-    """Read the first bytes of a member, and all of it only where the header is longer."""
-    with open(path, "rb") as archive:
-        archive.seek(offset)
-        begin = archive.read(min(length, _HEADER_BYTES))
-        try:
-            return _plain_jpeg_size(begin) or _read_size(io.BytesIO(begin), upright)
-        except OSError:
-            if len(begin) == length:
-                raise
-            return _read_size(io.BytesIO(begin + archive.read(length - len(begin))), upright)
+def _size_of_member(archive: IO[bytes], begin: bytes, more: int, path: Path | str, upright: bool) -> tuple[int, int]:
+    """Look at the first bytes of a member, and at all of it only where the header is longer."""
+    try:
+        return _read_size(io.BytesIO(begin), path, upright)
+    except ImageError:
+        if not more:
+            raise
+        return _read_size(io.BytesIO(begin + archive.read(more)), path, upright)
 
 
 def _plain_jpeg_size(begin: bytes) -> tuple[int, int] | None:
@@ -67,10 +61,8 @@ def _plain_jpeg_size(begin: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _read_size(file: IO[bytes], upright: bool) -> tuple[int, int]:
-    with Image.open(file) as image:
+def _read_size(file: IO[bytes], path: Path | str, upright: bool) -> tuple[int, int]:
+    with open_picture(file, path) as image:
         width, height = image.size
-        # PNG's own getexif() decodes the picture first; TIFFs are turned by Pillow already.
-        turns = upright and "exif" in image.info and image.format != "TIFF"
-        lies = turns and Image.Image.getexif(image).get(ExifTags.Base.Orientation) in _LYING
+        lies = upright and orientation_of(image) in _LYING
     return (height, width) if lies else (width, height)

@@ -5,7 +5,7 @@ without the garbage, in the memory of a few megabytes.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import TextIOWrapper
 from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
@@ -16,6 +16,10 @@ from lightning_st.errors import AnnotationError
 
 WINDOW = 1 << 20  # characters
 _SPACE = re.compile(r"[ \t\n\r]*")
+_LONGEST_VALUE = 1 << 26
+"""Characters of one element of a list, or one value of the file: all that is in memory at once."""
+_DEEPEST = 100
+"""Lists and objects in one another that are read: a COCO file has five."""
 _LONGEST_TOKEN = 16  # characters, strings aside: how near to its end a window can mislead the scanner
 
 
@@ -84,7 +88,7 @@ class JsonStream:
                 yield key, self.value()
             separator = self._take(",}")
         if self._peek():
-            raise self._error("more text after the end of the object")
+            raise self._error("more text after the end of the object; JSON lines are not read")
 
     def elements(self) -> Iterator[Any]:
         """Yield the elements of a file that is one list.
@@ -109,10 +113,15 @@ class JsonStream:
                 if self._may_be_cut(error) and self._fill():
                     continue
                 raise self._error(error.msg, len(self.text) if _is_unterminated(error) else error.pos) from error
-            except (RecursionError, ValueError) as error:  # lists in lists in lists; an integer of thousands of digits
-                raise self._error(str(error)) from error
+            except RecursionError as error:
+                raise self._error(_TOO_DEEP) from error
+            except ValueError as error:  # an integer of thousands of digits
+                raise self._error(str(error).partition(";")[0]) from error
             if end >= len(self.text) - _LONGEST_TOKEN and self._fill():  # a number could go on
                 continue
+            # Counting is cheap, and nothing is deep that has few brackets.
+            if self.text.count("[", self.end, end) + self.text.count("{", self.end, end) > _DEEPEST and _is_deep(value):
+                raise self._error(_TOO_DEEP)
             self.start, self.end = self.end, end
             return value
 
@@ -151,6 +160,8 @@ class JsonStream:
 
     def _fill(self) -> bool:
         """Drop what has been read from the window, and read on, as much as is left or more; False at the file's end."""
+        if len(self.text) - self.end > _LONGEST_VALUE:
+            raise self._error(f"a value is longer than {_LONGEST_VALUE:,} characters")
         try:
             more = self._file.read(max(WINDOW, len(self.text) - self.end))
         except UnicodeDecodeError as error:
@@ -181,6 +192,23 @@ class JsonStream:
             problem = "the file ends in the middle of the JSON"
         line, column = self._place(position)
         return AnnotationError(self.path, f"no valid JSON: {problem}", record=f"line {line + 1} column {column + 1}")
+
+
+_TOO_DEEP = f"lists and objects stand in one another more than {_DEEPEST} deep"
+
+
+def _is_deep(value: Any) -> bool:
+    """Say whether lists and objects stand in one another more than `_DEEPEST` deep."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [inner for each in level if isinstance(each, list | dict) for inner in _inside(each)]
+        if not level:
+            return False
+    return any(isinstance(each, list | dict) for each in level)
+
+
+def _inside(value: list[Any] | dict[str, Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _is_unterminated(error: JSONDecodeError) -> bool:

@@ -61,6 +61,7 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "segmentations": BYTES,
     "masks": BYTES,
 }
+_BYTE_COLUMNS = tuple(name for name, dtype in COLUMNS.items() if dtype is BYTES)
 PLACING = frozenset({"name_hashes", "containers", "offsets", "lengths"})
 """Columns that say where an image lies and not what is known of it: they do not enter into the fingerprint."""
 
@@ -149,8 +150,42 @@ def _decode_header(path: Path, prefix: bytes, text: bytes) -> dict[str, Any]:
     _, _, checksum, length = PREFIX.unpack(prefix)
     if len(text) != length or zlib.crc32(text) != checksum:
         raise IndexFileError(f"{path}: the header of the index is cut or damaged. Build it again.")
-    header: dict[str, Any] = json.loads(text)
+    try:
+        header: dict[str, Any] = json.loads(text)
+        is_laid_out = _is_laid_out(header)
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        is_laid_out = False
+    if not is_laid_out:
+        raise IndexFileError(f"{path}: the header of the index is not one of lightning_st's. Build it again.")
     return header
+
+
+_HEADER_TYPES: dict[str, type] = {
+    "classes": list,
+    "class_ids": list,
+    "fingerprint": str,
+    "is_labeled": bool,
+    "has_scores": bool,
+    "root": str,
+    "source": dict,
+    "problems": dict,
+    "containers": list,
+}
+
+
+def _is_laid_out(header: Mapping[str, Any]) -> bool:
+    """Say whether a header is complete, and its columns lie where a writer puts so many."""
+    if not all(isinstance(header[key], kind) for key, kind in _HEADER_TYPES.items()):
+        return False
+    names = all(isinstance(name, str) for name in (*header["classes"], *header["containers"]))
+    ids = len(header["class_ids"]) == len(header["classes"]) and all(
+        type(number) is int for number in header["class_ids"]
+    )
+    lengths = {name: header["columns"][name]["shape"][0] for name in ("widths", "labels", *_BYTE_COLUMNS)}
+    if not (names and ids and all(type(length) is int and length >= 0 for length in lengths.values())):
+        return False
+    placed = place_columns(lengths["widths"], lengths["labels"], {name: lengths[name] for name in _BYTE_COLUMNS})
+    return (header["columns"], header["data_size"]) == placed
 
 
 def said_by(header: Mapping[str, Any]) -> bytes:

@@ -45,7 +45,10 @@ def encode_mask(mask: NDArray[np.uint8], confidence: NDArray[np.uint8] | None = 
 
 
 def decode_mask(data: bytes) -> NDArray[np.uint8]:
-    """Return the mask in what `encode_mask` made, uint8 [H, W]."""
+    """Return the mask in what `encode_mask` made, uint8 [H, W].
+
+    Of damaged bytes, which `AnnotationIndex.verify` finds, it raises `struct.error`, `zlib.error` or `ValueError`.
+    """
     height, width, length = _HEAD.unpack_from(data)
     return _inflate(data[_HEAD.size : _HEAD.size + length], height, width)
 

@@ -1,5 +1,6 @@
 """Names of images: the path below the root, with `/` between folders, as an archive would write it."""
 
+import os
 import posixpath
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_st.errors import AnnotationError
+from lightning_st.errors import AnnotationError, quoted
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 
@@ -86,18 +87,53 @@ def match_names(wanted: Sequence[str], available: Iterable[str], list_file: Path
         if places[number] == -1 and name in bare:
             if name in twice:
                 advice = "Write the path below the folder of the images."
-                raise AnnotationError(list_file, f"{name!r} fits several images, {twice[name]!r} is one", advice=advice)
+                raise AnnotationError(
+                    list_file, f"{quoted(name)} fits several images, {quoted(twice[name])} is one", advice=advice
+                )
             places[number] = bare[name]
     return np.array(places, np.int64)
 
 
-def refuse_missing(wanted: Sequence[str], positions: NDArray[np.int64], list_file: Path, images: Path) -> None:
+def refuse_missing(
+    wanted: Sequence[str], positions: NDArray[np.int64], available: Iterable[str], list_file: Path, images: Path
+) -> None:
     """Raise AnnotationError where `match_names` found no place for a name."""
     missing = [name for name, position in zip(wanted, positions, strict=True) if position < 0]
     if missing:
-        shown = ", ".join(repr(name) for name in missing[:3]) + (", ..." if len(missing) > 3 else "")
+        shown = ", ".join(quoted(name) for name in missing[:3]) + (", ..." if len(missing) > 3 else "")
         problem = f"{len(missing)} of {len(wanted)} images are not in {images}: {shown}"
-        raise AnnotationError(list_file, problem, advice="Names are paths below it, or unique bare file names.")
+        advice = f"Names are paths below it, or unique bare file names.{_hint(missing[0], available)}"
+        raise AnnotationError(list_file, problem, advice=advice)
+
+
+def _hint(missing: str, available: Iterable[str]) -> str:
+    """Return " Did you mean ...?" for a name that differs in upper and lower case only, as a path or a bare name."""
+    lower = missing.casefold()
+    for name in available:
+        last = posixpath.basename(name).casefold()
+        if lower in (name.casefold(), last, posixpath.splitext(last)[0]):
+            return f" Did you mean {quoted(name)}?"
+    return ""
+
+
+def hint_of_case(folder: Path, name: str) -> str:
+    """Return " Did you mean ...?" where ``folder`` has what differs from ``name`` in upper and lower case only.
+
+    Args:
+        folder: A folder; one that cannot be listed gives no hint.
+        name: Of a file, or its path below the folder.
+    """
+    first, _, rest = name.partition("/")
+    try:
+        names = os.listdir(folder)
+    except (OSError, ValueError):  # ValueError: of a NUL
+        return ""
+    for found in sorted(names):
+        if found.casefold() == first.casefold():
+            if rest:
+                return hint_of_case(folder / found, rest)
+            return f" Did you mean {quoted(str(folder / found))}?"
+    return ""
 
 
 def class_of(name: str, root: Path | str) -> str:

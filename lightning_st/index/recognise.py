@@ -1,8 +1,10 @@
 """From what the user names to the sources of one index: the format, and where images, labels and list are."""
 
+import os
 from pathlib import Path
 
 from lightning_st.errors import AnnotationError, ConfigError
+from lightning_st.index.names import hint_of_case
 from lightning_st.index.readers import READERS, ReaderOptions, Sources, reader_of, traits_of
 from lightning_st.index.readers.sources import begins_json
 from lightning_st.index.roots import Root, find_root, find_root_of, yaml_root
@@ -45,15 +47,26 @@ def recognise_sources(
 
 def says_labels(images: str | Path, format: str | None) -> bool:
     """Say whether the folder `images` shows itself where its labels are, or the format leaves no doubt."""
-    return format in ("yolo", "classes") or _root(Path(images).resolve(), None, format) is not None
+    return format in ("yolo", "classes") or _root(_without_links(images), None, format) is not None
 
 
 def _existing(path: str | Path, what: str) -> Path:
     """Return a path without links, so that one folder has one name."""
-    resolved = Path(path).resolve()
-    if not resolved.exists():
-        raise AnnotationError(resolved, f"there is no such file or folder ({what})")
+    resolved = _without_links(path)
+    if os.path.islink(resolved):
+        raise AnnotationError(resolved, f"this link leads nowhere ({what})")
+    if not os.path.exists(resolved):
+        above = next((parent for parent in resolved.parents if os.path.isdir(parent)), None)
+        hint = "" if above is None else hint_of_case(above, resolved.relative_to(above).as_posix())
+        raise AnnotationError(resolved, f"there is no such file or folder ({what})", advice=hint.strip())
+    if not (os.path.isfile(resolved) or os.path.isdir(resolved)):  # reading a pipe would wait for ever
+        raise AnnotationError(resolved, f"expected a file or a folder ({what}), this is a pipe or a device")
     return resolved
+
+
+def _without_links(path: str | Path) -> Path:
+    """Return a path without links. Path.resolve raises for those that lead in a circle, and both for a NUL."""
+    return Path(path) if "\0" in str(path) else Path(os.path.realpath(path))
 
 
 def _root(images: Path, annotations: Path | None, format_name: str | None, has_more_to_say: bool = True) -> Root | None:

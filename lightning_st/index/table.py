@@ -234,10 +234,10 @@ class AnnotationIndex:
         )
 
     def verify(self) -> None:
-        """Read the whole file and compare it with its fingerprint.
+        """Read the whole file: compare it with its fingerprint, and see whether its columns go together.
 
         Raises:
-            IndexFileError: If a byte of what the index says has changed since it was written.
+            IndexFileError: If a byte of what the index says has changed since it was written, or it makes no sense.
         """
         digest = sha256(said_by(self.header))
         for name in COLUMNS:
@@ -249,6 +249,26 @@ class AnnotationIndex:
             raise IndexFileError(
                 f"{self.path}: the index does not match its fingerprint: it is damaged. Build it again."
             )
+        if not self._is_sound():
+            raise IndexFileError(f"{self.path}: the columns of the index contradict each other. Build it again.")
+
+    def _is_sound(self) -> bool:
+        """Say whether offsets ascend to the ends of what they point into, and labels and containers are there."""
+        ends = {
+            "name_offsets": len(self.columns["names"]),
+            "box_offsets": len(self.boxes),
+            "mask_offsets": len(self.columns["masks"]),
+            "segmentation_offsets": len(self.columns["segmentations"]),
+        }
+        for name, end in ends.items():
+            offsets = self.columns[name]
+            if offsets[0] != 0 or offsets[-1] != end or (offsets[1:] < offsets[:-1]).any():
+                return False
+        counts = {"labels": len(self.classes), "containers": len(self.containers)}
+        return all(
+            self.columns[name].min(initial=0) >= 0 and self.columns[name].max(initial=-1) < count
+            for name, count in counts.items()
+        )
 
     def _refuse_row(self, row: int) -> None:
         """Raise IndexError for a row that is not there; a negative one would read another image's offsets."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import pickle
-import zipfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -63,13 +62,20 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         reason = "no file of PyTorch's, or one that holds more than tensors and plain values"
         raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of a damaged file it raises whatever its bytes lead to, from IndexError to TypeError
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+    if not isinstance(checkpoint, dict) or not _holds_tensors(checkpoint.get("state_dict")):
         raise CheckpointError(f"{path}: not a checkpoint of a TeacherModule or StudentModule.")
     description(checkpoint, path)
     return checkpoint
+
+
+def _holds_tensors(state: Any) -> bool:
+    """Say whether a value is a state of a module, as far as the task's part goes."""
+    return isinstance(state, Mapping) and all(
+        isinstance(value, Tensor) for name, value in state.items() if str(name).startswith(TASK_PREFIX)
+    )
 
 
 def description(checkpoint: Mapping[str, Any], path: Path | str = "the checkpoint") -> dict[str, Any]:
@@ -86,6 +92,11 @@ def description(checkpoint: Mapping[str, Any], path: Path | str = "the checkpoin
             f"{path}: written by lightning_st {about.get('version')} in schema {about.get('schema')}, "
             f"this version reads schema {SCHEMA}."
         )
+    classes, task = about.get("classes"), about.get("task")
+    names_classes = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    names_task = isinstance(task, dict) and {"class_path", "init_args"} <= task.keys()
+    if not names_classes or not names_task or "weights" not in about:
+        raise CheckpointError(f"{path}: damaged: it does not say its classes, its model, and which weights it holds.")
     return about
 
 

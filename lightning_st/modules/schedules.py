@@ -44,9 +44,9 @@ class Schedule:
         """Refuse what makes no schedule, such as one that has to know where a run ends that does not end."""
         if self.name not in get_args(ScheduleName):
             raise ConfigError.unknown_choice("schedule", self.name, get_args(ScheduleName))
-        if self.peak <= 0:
+        if not 0 < self.peak < math.inf:  # so that NaN is refused, too
             raise ConfigError.expected("lr", "above 0", self.peak)
-        if self.warmup_steps < 0 or self.warmup_lr < 0:
+        if not (self.warmup_steps >= 0 and 0 <= self.warmup_lr < math.inf):
             allowed = "at least 0"
             raise ConfigError.expected("warmup_steps and warmup_lr", allowed, (self.warmup_steps, self.warmup_lr))
         if not all(0 < milestone <= 1 for milestone in self.milestones):

@@ -16,6 +16,7 @@ from lightning_st.reports.overlays import BACKGROUND
 from lightning_st.reports.pictures import BANDS, Gallery, Picture, band_of
 from lightning_st.reports.plots import label_charts, learning_curves, reliability_charts
 from lightning_st.reports.run_folder import SPLITS, Run, read_json
+from lightning_st.reports.shapes import CHECK
 from lightning_st.reports.tables import (
     Table,
     class_tables,
@@ -129,7 +130,7 @@ def gather(run: Run, gallery: Gallery, notes: list[str]) -> Contents:
         bands=_bands(gallery),
         shows_masks=labels is not None and labels.holds_masks,
         legend=colours if gallery.pictures and len(colours) <= _MOST_LEGEND else [],
-        data_check=data_check(read_json(run.folder / CHECK_NAME)),
+        data_check=data_check(read_json(run.folder / CHECK_NAME, CHECK)),
         skipped=[*_skipped(run), *_unreadable(gallery)],
         stages=stages_table(run),
         facts=list(_facts(run)),

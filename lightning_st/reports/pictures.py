@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from lightning_st.index import AnnotationIndex, Annotations, ImageRecord
+from lightning_st.errors import ImageError
+from lightning_st.index import AnnotationIndex, Annotations, ImageRecord, open_picture, open_regular, orientation_of
 from lightning_st.reports.outlines import class_colour, draw_outlines
 from lightning_st.reports.overlays import BACKGROUND, draw_mask
 from lightning_st.types import BoxKind, ScoreThresholds
@@ -22,7 +22,16 @@ _SIDE = 320
 _MOST_BOXES = 200_000
 _MOST_UNREADABLE = 24
 _ROTATING_EXIF = (5, 6, 7, 8)
-_EXIF_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a stored picture upright, by EXIF's orientation."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +87,9 @@ def draw_gallery(index: AnnotationIndex, thresholds: ScoreThresholds, report: Pa
         record = index.image(row)
         try:
             image, original_size = load_thumbnail(record)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except ImageError as error:
             # A picture more or less is no reason to fail: the page names it.
-            unreadable.append(f"{record.name}: {error}")
+            unreadable.append(str(error))
         else:
             if index.has_masks:
                 colours = [class_colour(label) for label in range(len(index.classes))]
@@ -139,17 +148,22 @@ def load_thumbnail(record: ImageRecord, side: int = _SIDE) -> tuple[Image.Image,
         side: The most pixels along its longer side.
 
     Raises:
-        OSError, SyntaxError, ValueError: If it cannot be read; Pillow raises each of them.
+        ImageError: If it cannot be read.
     """
-    with open(record.path, "rb") as file:
-        file.seek(record.offset)
-        content = file.read(record.length)
-    with Image.open(BytesIO(content)) as image:
+    try:
+        with open_regular(record.path) as file:
+            file.seek(record.offset)
+            content = file.read(record.length)
+    except OSError as error:
+        raise ImageError(record.name, (error.strerror or str(error)).lower()) from error
+    with open_picture(content, record.name) as image:
         width, height = image.size
-        if image.getexif().get(_EXIF_ORIENTATION) in _ROTATING_EXIF:
+        orientation = orientation_of(image)
+        if orientation in _ROTATING_EXIF:
             width, height = height, width
         image.draft("RGB", (side, side))  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that is still large enough
-        upright = _to_rgb(ImageOps.exif_transpose(image))
+        turn = _TURNS.get(orientation)
+        upright = _to_rgb(image if turn is None else image.transpose(turn))
     upright.thumbnail((side, side))
     return upright, (width, height)
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +12,15 @@ from typing import Any
 import numpy as np
 
 from lightning_st.errors import StageError
+from lightning_st.reports.shapes import EVALUATION, LABELLING, RUN, TRAINING, Shape, misfit
 from lightning_st.types import ScoreThresholds
 
 SCHEMA = 1
 SPLITS = ("test", "val")
 """In the order in which a report believes them: val also chose the checkpoints, so it flatters every model."""
+
+_BEYOND = 1e30
+"""No number of a log is as large; one that is, or is not finite, has no place on an axis."""
 
 Scores = dict[str, float | None]
 """A split's numbers by name, 0-1; None where nothing can be said (an undefined AP)."""
@@ -55,8 +58,11 @@ class Training:
         path = self.folder / "metrics.csv"
         if not path.exists():
             return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                return list(csv.DictReader(file))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise StageError(f"{path}: no CSV in UTF-8 ({error}).") from error
 
     def curve(self, column: str) -> list[tuple[float, float]]:
         """Return the (step, value) pairs of a column of ``metrics.csv``, without empty and non-finite cells.
@@ -70,7 +76,7 @@ class Training:
             ]
         except ValueError as error:
             raise StageError(f"{self.folder / 'metrics.csv'}: column {column!r}: {error}.") from error
-        return [pair for pair in pairs if math.isfinite(pair[1])]
+        return [(step, value) for step, value in pairs if abs(step) < _BEYOND and abs(value) < _BEYOND]
 
 
 @dataclass(frozen=True)
@@ -279,29 +285,43 @@ def read_run(folder: Path) -> Run:
     Raises:
         StageError: If the folder holds no run of this version of the package, or a file of it cannot be read.
     """
-    manifest = read_json(folder / "manifest.json")
+    path = folder / "manifest.json"
+    manifest = read_json(path)
     if manifest is None or manifest.get("stage") != "self_train":
         found = "no manifest.json" if manifest is None else f"a manifest of the stage {manifest.get('stage')!r}"
         advice = "Give the folder that was the --output of lightning_st self_train."
         raise StageError(f"{folder} is not a self-training run: it holds {found}. {advice}")
+    _refuse_misfit(path, manifest, RUN)
     return Run(folder, manifest, list(_rounds(folder)), _training(folder, "control"), _training(folder, "pretrain"))
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path, shape: Shape | None = None) -> dict[str, Any] | None:
     """Return a JSON file of a stage, NaN as None; None where there is no such file.
 
+    Args:
+        path: The file.
+        shape: What it has to look like.
+
     Raises:
-        StageError: If it cannot be read, or is not of this schema.
+        StageError: If it cannot be read, or is not of this schema, or of another shape.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StageError(f"{path}: cannot be read as JSON ({error}).") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise StageError(f"{path}: not a file of schema {SCHEMA}; another version of lightning_st wrote it.")
+    if shape is not None:
+        _refuse_misfit(path, record, shape)
     return record
+
+
+def _refuse_misfit(path: Path, record: dict[str, Any], shape: Shape) -> None:
+    problem = misfit(record, shape)
+    if problem is not None:
+        raise StageError(f"{path}: {problem}. It was edited, or something else wrote it.")
 
 
 def _rounds(run: Path) -> Iterator[Round]:
@@ -314,12 +334,19 @@ def _rounds(run: Path) -> Iterator[Round]:
 
 
 def _training(run: Path, name: str) -> Training | None:
-    manifest = read_json(run / name / "manifest.json")
+    manifest = read_json(run / name / "manifest.json", TRAINING)
     if manifest is None:
         return None
-    return Training(run / name, name, manifest, read_json(run / name / "evaluation.json") or {})
+    return Training(run / name, name, manifest, read_json(run / name / "evaluation.json", EVALUATION) or {})
 
 
 def _labelling(run: Path, name: str) -> Labelling | None:
-    manifest = read_json(run / name / "manifest.json")
-    return None if manifest is None else Labelling(run / name, name, manifest)
+    path = run / name / "manifest.json"
+    manifest = read_json(path, LABELLING)
+    if manifest is None:
+        return None
+    thresholds, classes = manifest.get("thresholds"), manifest.get("classes", [])
+    if thresholds is not None and not len(thresholds["keep"]) == len(thresholds["ignore"]) == len(classes):
+        problem = f"thresholds: expected one for each of {len(classes)} classes"
+        raise StageError(f"{path}: {problem}. It was edited, or something else wrote it.")
+    return Labelling(run / name, name, manifest)

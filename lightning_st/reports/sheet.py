@@ -106,7 +106,7 @@ def fill_sheet(
     groups = [(title, [picture for _, picture in group]) for title, group in groupby(written, key=lambda pair: pair[0])]
     page = environment().get_template("sheet.html.jinja")
     text = page.render(sheet=sheet, groups=groups, legend=_legend(sheet.classes), unreadable=lines, mosaic=MOSAIC)
-    (folder / PAGE).write_text(text + "\n", encoding="utf-8", newline="\n")
+    (folder / PAGE).write_text(text + "\n", encoding="utf-8", errors="backslashreplace", newline="\n")
     columns = max(len(group) for _, group in groups) if sheet.in_rows else _COLUMNS
     captioned = [(title, [(folder / p.file, p.lines) for p in group]) for title, group in groups]
     write_mosaic(folder / MOSAIC, captioned, columns)

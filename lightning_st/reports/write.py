@@ -74,4 +74,4 @@ def swapped_in(folder: Path) -> Iterator[Path]:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+    path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")  # of names that are no UTF-8

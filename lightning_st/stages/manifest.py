@@ -42,10 +42,12 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StageError(f"{path}: not a readable manifest ({error}). Use another --output, or --restart.") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise StageError(f"{path}: not a manifest of schema {SCHEMA}. Use another --output, or --restart.")
+    if not isinstance(record.get("inputs", {}), dict) or record.get("state") not in ("running", "complete"):
+        raise StageError(f"{path}: not a whole manifest: it was edited. Use another --output, or --restart.")
     return record
 
 
@@ -61,8 +63,10 @@ def write_json(path: Path, record: Any) -> None:
     """Write JSON beside ``path`` and rename it, so that a reader sees the old file or the new one; NaN becomes null."""
     text = json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False, encoding="utf-8") as file:
-        file.write(text + "\n")
+    # A name that is no UTF-8 is written as JSON writes half a surrogate pair: \udcff.
+    data = (text + "\n").encode("utf-8", "backslashreplace")
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     os.chmod(file.name, 0o644)
@@ -128,7 +132,7 @@ def decide(folder: Path, inputs: Mapping[str, Any], restart: bool) -> Action:
     if manifest is None:
         _refuse_foreign(folder)
         return Action.START
-    changed = differences(manifest["inputs"], inputs)
+    changed = differences(manifest.get("inputs", {}), inputs)
     if changed:
         if restart:
             return Action.START

@@ -80,11 +80,11 @@ class PseudoLabelSettings:
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
                 raise ConfigError.expected(f"pseudo_label.{name}", "above 0 and at most 1", value)
-        if self.weight_power < 0:
+        if not self.weight_power >= 0:  # so that NaN is refused, too
             raise ConfigError.expected("pseudo_label.weight_power", "at least 0", self.weight_power)
         if not 0 <= self.min_recall <= 1:
             raise ConfigError.expected("pseudo_label.min_recall", "from 0 to 1", self.min_recall)
-        if not self.scales or min(self.scales) <= 0:
+        if not self.scales or not all(scale > 0 for scale in self.scales):
             raise ConfigError.expected("pseudo_label.scales", "one or several, each above 0", self.scales)
         if self.soft_nms not in (None, "gaussian", "linear"):
             raise ConfigError.unknown_choice("pseudo_label.soft_nms", str(self.soft_nms), ("gaussian", "linear"))

@@ -212,7 +212,10 @@ REFUSALS = {
     "colon missing": ('{"images" []}', "expected ':'"),
     "comma missing": ('{"images": [] "annotations": []}', "expected ',' or '}'"),
     "comma missing in list": ('{"images": [1 2]}', "images.0.: expected an object, got 1"),
-    "too deep": ('{"images": ' + "[" * 100_000, "no valid JSON: maximum recursion depth"),
+    "too deep": (
+        '{"images": ' + "[" * 100_000,
+        "no valid JSON: lists and objects stand in one another more than 100 deep",
+    ),
     "detection results": ("[]", "expected a JSON object, found a list. Detection results are no annotations"),
     "no annotations": (
         {key: value for key, value in content().items() if key != "annotations"},

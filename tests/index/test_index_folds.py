@@ -49,10 +49,10 @@ def test_numbers_count_images_with_objects_in_the_order_of_their_ids(coco, tmp_p
 @pytest.mark.parametrize(
     ("content", "fraction", "fold", "message"),
     [
-        ("no json", 0.5, 0, r"COCO_supervision\.txt: cannot be read as JSON"),
+        ("no json", 0.5, 0, r"COCO_supervision\.txt: no valid JSON"),
         ([1, 2], 0.5, 0, r"expected a JSON object.* Expected a file such as COCO_supervision\.txt"),
-        ({"50.0": {"0": [0]}}, 0.1, 0, r"there is no split of 10 %\. There are 50\.0 %"),
-        ({"50.0": {"0": [0], "1": [2]}}, 0.5, 7, r"50\.0: there is no fold 7\. There are 0, 1\."),
+        ({"50.0": {"0": [0]}}, 0.1, 0, r"there is no split of 10 %\. There are, in percent, \['50\.0'\]"),
+        ({"50.0": {"0": [0], "1": [2]}}, 0.5, 7, r"50\.0: there is no fold 7\. There are \['0', '1'\]\."),
         ({"50.0": {"0": ["a.jpg"]}}, 0.5, 0, r"50 %, fold 0: expected a list of whole numbers"),
         (
             {"50.0": {"0": [1, 2, 3]}},

@@ -127,7 +127,11 @@ def with_field(number, value):
 
 REFUSALS = {
     "empty": ([], "", r"boxes\.csv: line 1: the column 'ImageID' is missing. It has none: it is empty"),
-    "no XMax": (ROWS, HEADER.replace("XMax,", ""), r"boxes\.csv: line 1: the column 'XMax' is missing. It has ImageID"),
+    "no XMax": (
+        ROWS,
+        HEADER.replace("XMax,", ""),
+        r"boxes\.csv: line 1: the column 'XMax' is missing. It has \['ImageID",
+    ),
     "no IsGroupOf": (ROWS, HEADER.replace("IsGroupOf", "x"), "the column 'IsGroupOf' is missing"),
     "short line": ([ROWS[0], "bb,x"], HEADER, r"boxes\.csv: line 3: the line has 2 fields, the header has 13"),
     "unknown class": (
@@ -185,8 +189,8 @@ CYCLE = [{"LabelName": "a", "Subcategory": [{"LabelName": "b", "Subcategory": [{
     [
         ("{", r"tree\.json: no valid JSON"),
         ("[]", r"tree\.json: the root: the field 'LabelName' is missing"),
-        ('{"LabelName": "r", "Subcategory": [{}]}', "a class below r: the field 'LabelName' is missing"),
-        ('{"LabelName": "r", "Subcategory": {}}', r"r\.Subcategory: expected a list"),
+        ('{"LabelName": "r", "Subcategory": [{}]}', "a class below 'r': the field 'LabelName' is missing"),
+        ('{"LabelName": "r", "Subcategory": {}}', r"'r'\.Subcategory: expected a list"),
         (json.dumps({"LabelName": "r", "Subcategory": CYCLE}), "the class '[ab]' stands below itself"),
     ],
 )

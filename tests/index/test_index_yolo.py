@@ -146,7 +146,7 @@ def test_a_wrong_line_is_refused_in_one_sentence(root, text, message):
 
 
 NAMES = {
-    "no YAML": ("names: [", r"data\.yaml: no valid YAML: "),
+    "no YAML": ("names: [", r"data\.yaml: line 1: no valid YAML: "),
     "no names": ("nc: 2", r"data\.yaml: the field 'names' is missing"),
     "empty": ("names: []", "names: expected a list of class names"),
     "gap": ("names: {0: cat, 2: dog}", r"data\.yaml: names: expected names of the indices 0 to 1"),

@@ -55,7 +55,7 @@ def add_image(
         describe: Says of a number where it stands, such as "a.xml: object[2]".
         place: What `ImagePlaces.place` says of it.
     """
-    corners = np.asarray(raw.corners, np.float32).reshape(-1, 4)
+    corners = as_corners(raw.corners)
     width, height = size
     boxes: dict[str, Any] = {"boxes": corners, "labels": raw.labels, "crowd": raw.crowd, "scores": raw.scores}
     if not _are_inside(corners, size):
@@ -67,6 +67,12 @@ def add_image(
         good = verdicts <= Verdict.CLIPPED
         boxes = {key: None if column is None else np.asarray(column)[good] for key, column in boxes.items()}
     writer.add(name, width, height, **(place or {}), **boxes)
+
+
+def as_corners(values: ArrayLike) -> NDArray[np.float32]:
+    """Return corners as float32 [N, 4]; a number beyond its range becomes infinite, and is counted as such."""
+    with np.errstate(over="ignore"):
+        return np.array(values, np.float32).reshape(-1, 4)
 
 
 def _are_inside(corners: NDArray[np.float32], size: Size) -> bool:

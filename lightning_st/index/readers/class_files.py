@@ -1,9 +1,11 @@
 """Files of class names."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from lightning_st.errors import AnnotationError
+from lightning_st.errors import AnnotationError, quoted
 from lightning_st.index.readers.sources import begins_json
 
 
@@ -18,7 +20,7 @@ def read_class_names(path: Path) -> list[str]:
     names = [name for name in names if name]
     if not names:
         raise AnnotationError(path, "the file names no class", advice="Write a name a line, or a JSON list of them.")
-    refuse_same_class(path, names)
+    refuse_wrong_names(path, names)
     return names
 
 
@@ -36,18 +38,42 @@ def read_text(path: Path) -> str:
         raise AnnotationError(path, f"the file is not UTF-8: {error.reason}") from error
 
 
-def refuse_same_class(path: Path, names: list[str]) -> None:
-    """Raise AnnotationError where two classes have one name."""
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise AnnotationError(path, f"the class {name!r} stands there twice")
+def parse_json(path: Path, text: str) -> Any:
+    """Return what a small JSON file says.
+
+    Raises:
+        AnnotationError: If its text is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise AnnotationError(path, "no valid JSON: lists and objects stand in one another too deep") from error
+    except ValueError as error:
+        raise AnnotationError(path, f"no valid JSON: {error}") from error
+
+
+def refuse_wrong_names(path: Path, names: Sequence[str], record: str = "") -> None:
+    """Raise AnnotationError where two classes have one name, or one has a name that no file can hold."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise AnnotationError(path, f"the class {quoted(name)} stands there twice", record)
+        seen.add(name)
+        if not is_text(name):
+            raise AnnotationError(path, f"the class name {quoted(name)} is no text: half a character", record)
+
+
+def is_text(name: str) -> bool:
+    """Say whether a name has an encoding: half a surrogate pair, which JSON and YAML can write, has none."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _json_names(path: Path, text: str) -> list[str]:
-    try:
-        names = json.loads(text)
-    except ValueError as error:
-        raise AnnotationError(path, f"no valid JSON: {error}") from error
+    names = parse_json(path, text)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise AnnotationError(path, "expected a list of class names", advice='Such as ["cat", "dog"].')
     return names

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_st.errors import AnnotationError
-from lightning_st.index.names import match_names, normal_name, refuse_missing
+from lightning_st.errors import AnnotationError, quoted
+from lightning_st.index.names import hint_of_case, match_names, normal_name, refuse_missing
 from lightning_st.index.problems import EXAMPLE_COUNT, Verdict, box_areas, clean_boxes, count_problem
 from lightning_st.index.readers.coco_records import BoxColumns, CocoRecords, read_records
 from lightning_st.index.readers.sources import Sources
@@ -81,7 +81,7 @@ def _check_names(records: CocoRecords) -> list[str]:
     for number, written in enumerate(records.names):
         name = normal_name(written)
         if name is None or not _can_be_encoded(name):
-            problem = f"{written!r} is not a path below the folder of the images"
+            problem = f"{quoted(written)} is not a path below the folder of the images"
             raise AnnotationError(records.path, problem, record=f"images[{number}].file_name")
         names.append(name)
     # Each of the two would be learnt without the other's boxes, as if their objects were background.
@@ -113,7 +113,7 @@ def _refuse_twice(path: Path, part: str, field: str, values: Sequence[int | str]
     first: dict[int | str, int] = {}
     for number, value in enumerate(values):
         if first.setdefault(value, number) != number:
-            problem = f"{value!r} stands already in {part}[{first[value]}].{field}"
+            problem = f"{quoted(value)} stands already in {part}[{first[value]}].{field}"
             raise AnnotationError(path, problem, record=f"{part}[{number}].{field}")
 
 
@@ -121,13 +121,14 @@ def _place_images(sources: Sources, names: list[str]) -> Sequence[dict[str, Any]
     """Return where each image lies, as `IndexWriter.add` takes it."""
     if sources.images.is_dir():
         probed = names[:_PROBE_COUNT]
-        if not any((sources.images / name).is_file() for name in probed):
+        if not any(os.path.isfile(sources.images / name) for name in probed):
             problem = f"none of its first {len(probed)} images is there, such as {sources.images / probed[0]}"
-            raise AnnotationError(sources.label_path, problem, advice="Name the folder that file_name is relative to.")
+            advice = f"Name the folder that file_name is relative to.{hint_of_case(sources.images, probed[0])}"
+            raise AnnotationError(sources.label_path, problem, advice=advice)
         return [{}] * len(names)
     members = list_members(sources)
     positions = match_names(names, (member.name for member in members), sources.label_path)
-    refuse_missing(names, positions, sources.label_path, sources.images)
+    refuse_missing(names, positions, (member.name for member in members), sources.label_path, sources.images)
     return [_in_archive(sources.images, members[position]) for position in positions]
 
 

@@ -14,10 +14,14 @@ from typing import IO, Any
 
 from lightning_st.errors import AnnotationError
 from lightning_st.index.json_stream import JsonStream, is_list
+from lightning_st.index.readers.class_files import is_text
 
 # A list of numbers and lists, as polygons are: what follows it in a record that the JSON scanner has accepted begins
 # with a quote or a brace, so the last bracket of the run is the one that closes it, unless it holds a null or NaN.
 _POLYGONS = re.compile(r'"segmentation"[ \t\n\r]*:[ \t\n\r]*(\[[0-9 \t\n\r.,eE+\-\[\]]*\])')
+
+
+_LARGEST = 3e38  # that float32 holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,20 @@ def _is_size(value: Any) -> bool:
     return type(value) is int and 0 < value < 2**31
 
 
+def _is_area(value: Any) -> bool:
+    return _is_number(value) and not (value < 0 or value > _LARGEST)  # NaN stands for nothing said
+
+
+def _is_score(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
+
+
+def _is_name(value: Any) -> bool:
+    return _is_text(value) and is_text(value)
 
 
 def _is_box(value: Any) -> bool:
@@ -56,18 +72,18 @@ IMAGE_FIELDS = (
     Field("width", _is_size, "a positive integer", is_required=False),
     Field("height", _is_size, "a positive integer", is_required=False),
 )
-CATEGORY_FIELDS = (Field("id", _is_integer, "an integer"), Field("name", _is_text, "a name"))
+CATEGORY_FIELDS = (Field("id", _is_integer, "an integer"), Field("name", _is_name, "a name"))
 ANNOTATION_FIELDS = (
     Field("image_id", _is_integer, "an integer"),
     Field("category_id", _is_integer, "an integer"),
     Field("bbox", _is_box, "four numbers [left, top, width, height]"),
-    Field("area", _is_number, "a number", is_required=False),
+    Field("area", _is_area, "a number of square pixels", is_required=False),
     Field("iscrowd", lambda value: value in (0, 1), "0 or 1", is_required=False),
-    Field("score", _is_number, "a number", is_required=False),
+    Field("score", _is_score, "a number from 0 to 1", is_required=False),
 )
 RESULT_FIELDS = (
     *ANNOTATION_FIELDS[:3],
-    Field("score", lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
+    Field("score", _is_score, "a number from 0 to 1"),
 )
 
 

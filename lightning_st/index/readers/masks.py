@@ -1,16 +1,16 @@
 """Masks: a folder of index or palette images, named as the images that they belong to."""
 
+import io
 import logging
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from lightning_st.errors import AnnotationError, ImageError
 from lightning_st.index.masks import encode_mask
+from lightning_st.index.picture_file import open_picture, open_regular
 from lightning_st.index.problems import UNREADABLE_MASK, count_problem
 from lightning_st.index.readers.boxes import UNREADABLE
 from lightning_st.index.readers.class_files import read_class_names
@@ -98,13 +98,11 @@ def read_mask(path: Path) -> tuple[NDArray[np.uint16], NDArray[np.uint8] | None]
         AnnotationError: If it is a picture in colours, or holds a value above 65535.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                values, mode = np.asarray(image), image.mode
-                palette = image.getpalette() if mode == "P" else None
-    except Exception as error:  # each of Pillow's plugins has its own, from SyntaxError to struct.error
-        raise ImageError(path, str(error) or type(error).__name__) from error
+        with io.BufferedReader(open_regular(path)) as file, open_picture(file, path) as image:
+            values, mode = np.asarray(image), image.mode
+            palette = image.getpalette() if mode == "P" else None
+    except OSError as error:
+        raise ImageError(path, (error.strerror or str(error)).lower()) from error
     if mode not in (*_FLAT_MODES, *_WIDE_MODES):
         problem = f"expected class indices, in a palette image or in grey levels; got colours (mode {mode})"
         raise AnnotationError(path, problem, advice="Save each pixel's class index, with Pillow in mode P or L.")

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from lightning_st.errors import AnnotationError
+from lightning_st.errors import AnnotationError, quoted
 from lightning_st.index.readers.boxes import RawBoxes, add_measured_image
 from lightning_st.index.readers.openimages_classes import OpenImagesClasses, read_classes
 from lightning_st.index.readers.openimages_rows import Row, read_number, stream_images
@@ -48,7 +48,7 @@ def read_openimages(sources: Sources, writer: IndexWriter) -> None:
             continue
         if is_done[position]:
             advice = "Sort the lines behind the header by ImageID."
-            problem = f"rows of the image {image_id!r} also stand further above"
+            problem = f"rows of the image {quoted(image_id)} also stand further above"
             raise AnnotationError(sources.label_path, problem, record=f"line {line}", advice=advice)
         is_done[position] = True
         raw = _boxes_of(sources, classes, rows, line)
@@ -69,7 +69,7 @@ def _boxes_of(sources: Sources, classes: OpenImagesClasses, rows: Iterable[Row],
     for line, (name, *numbers, is_group) in enumerate(rows, first_line):
         box, is_present = _read_numbers(sources, line, numbers)
         if name not in classes.labels:
-            problem = f"the class {name!r} is not described in {classes.described_in}"
+            problem = f"the class {quoted(name)} is not described in {classes.described_in}"
             raise AnnotationError(sources.label_path, problem, record=f"line {line}: LabelName")
         if is_present:  # else the class was verified to be absent
             for label in classes.labels[name]:

@@ -1,14 +1,13 @@
 """The classes of Open Images: their descriptions, which of them are wanted, and the hierarchy above them."""
 
 import csv
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_st.errors import AnnotationError
-from lightning_st.index.readers.class_files import read_class_names, read_text, refuse_same_class
+from lightning_st.errors import AnnotationError, quoted
+from lightning_st.index.readers.class_files import parse_json, read_class_names, read_text, refuse_wrong_names
 from lightning_st.index.readers.sources import Sources
 
 _HEADERS = ("LabelName", "id", "MID")  # the files of V4 and V5 have no header line, those of V6 and V7 do
@@ -58,7 +57,7 @@ def read_classes(sources: Sources) -> OpenImagesClasses:
     elif options.classes is not None:
         wanted = _choose(options.classes, described, files[0])
     names = list(wanted.values())
-    refuse_same_class(options.classes or beside or sources.label_path, names)
+    refuse_wrong_names(options.classes or beside or sources.label_path, names)
     own = {label_name: label for label, label_name in enumerate(wanted)}
     above = {} if options.hierarchy is None else read_hierarchy(options.hierarchy)
     labels = {
@@ -75,18 +74,27 @@ def read_descriptions(path: Path) -> dict[str, str]:
         AnnotationError: If it cannot be read, a line has not two fields, or a label name stands there twice.
     """
     described: dict[str, str] = {}
-    for line, row in enumerate(csv.reader(read_text(path).splitlines()), 1):
+    for line, row in enumerate(_rows(path), 1):
         if not row or (line == 1 and row[0] in _HEADERS):
             continue
         if len(row) < 2 or not row[0] or not row[1]:
             advice = "It is a label name and a display name, such as /m/015p6,Bird."
-            raise AnnotationError(path, f"expected two fields, got {row}", record=f"line {line}", advice=advice)
+            raise AnnotationError(path, f"expected two fields, got {quoted(row)}", record=f"line {line}", advice=advice)
         if row[0] in described:
-            raise AnnotationError(path, f"{row[0]!r} stands there twice", record=f"line {line}: LabelName")
+            raise AnnotationError(path, f"{quoted(row[0])} stands there twice", record=f"line {line}: LabelName")
         described[row[0]] = row[1]
     if not described:
         raise AnnotationError(path, "the file describes no class")
     return described
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    """Yield the rows of a CSV."""
+    rows = csv.reader(read_text(path).splitlines())
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise AnnotationError(path, f"no valid CSV: {error}", record=f"line {rows.line_num}") from error
 
 
 def read_hierarchy(path: Path) -> dict[str, tuple[str, ...]]:
@@ -99,10 +107,7 @@ def read_hierarchy(path: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         AnnotationError: If it is no hierarchy, or a class stands below itself.
     """
-    try:
-        root = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError(path, f"no valid JSON: {error}") from error
+    root = parse_json(path, read_text(path))
     parents: dict[str, set[str]] = {}
     for child, parent in _links(path, root):
         parents.setdefault(child, set())
@@ -120,9 +125,9 @@ def _links(path: Path, root: Any) -> Iterator[tuple[str, str]]:
             raise AnnotationError(path, "the field 'LabelName' is missing", record=where)
         children = node.get("Subcategory", [])
         if not isinstance(children, list):
-            raise AnnotationError(path, "expected a list", record=f"{node['LabelName']}.Subcategory")
+            raise AnnotationError(path, "expected a list", record=f"{quoted(node['LabelName'])}.Subcategory")
         for child in children:
-            nodes.append((child, f"a class below {node['LabelName']}"))
+            nodes.append((child, f"a class below {quoted(node['LabelName'])}"))
             if isinstance(child, dict) and isinstance(child.get("LabelName"), str):
                 yield child["LabelName"], node["LabelName"]
 
@@ -136,7 +141,9 @@ def _all_above(path: Path, name: str, parents: dict[str, set[str]]) -> set[str]:
         above |= new
         waiting += new
     if name in above:
-        raise AnnotationError(path, f"the class {name!r} stands below itself", advice="A hierarchy has no cycles.")
+        raise AnnotationError(
+            path, f"the class {quoted(name)} stands below itself", advice="A hierarchy has no cycles."
+        )
     return above
 
 
@@ -153,6 +160,6 @@ def _choose(path: Path, described: dict[str, str], description: str) -> dict[str
     for name in read_class_names(path):
         label_name = name if name in described else by_name.get(name)
         if label_name is None:
-            raise AnnotationError(path, f"the class {name!r} is not described in {description}")
+            raise AnnotationError(path, f"the class {quoted(name)} is not described in {description}")
         chosen[label_name] = described[label_name]
     return chosen

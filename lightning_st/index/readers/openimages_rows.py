@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from lightning_st.errors import AnnotationError
+from lightning_st.errors import AnnotationError, quoted
 
 _REPORT_EVERY = 1000  # images
 
@@ -65,7 +65,9 @@ class _Lines:
     def _next(self) -> list[str] | None:
         try:
             return next(self._reader, None)
-        except (csv.Error, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise AnnotationError(self._path, f"not UTF-8: {error.reason}", record=f"line {self.number + 1}") from error
+        except csv.Error as error:
             raise AnnotationError(self._path, f"no valid CSV: {error}", record=f"line {self.number + 1}") from error
 
 
@@ -78,13 +80,13 @@ def read_number(path: Path, line: int, name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise AnnotationError(path, f"expected a number, got {text!r}", record=f"line {line}: {name}") from error
+        raise AnnotationError(path, f"expected a number, got {quoted(text)}", record=f"line {line}: {name}") from error
 
 
 def _taker(path: Path, header: list[str], columns: Sequence[str]) -> Callable[[Row], Row]:
     """Return a function that takes the wanted fields of a row."""
     for name in ("ImageID", *columns):
         if name not in header:
-            shown = ", ".join(header[:20]) or "none: it is empty"
+            shown = quoted(header) if header else "none: it is empty"
             raise AnnotationError(path, f"the column {name!r} is missing", record="line 1", advice=f"It has {shown}.")
     return itemgetter(*(header.index(name) for name in columns))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_st.errors import AnnotationError, ConfigError
+from lightning_st.errors import AnnotationError, ConfigError, quoted
 from lightning_st.index.json_stream import JsonStream, is_list
 from lightning_st.index.names import IMAGE_EXTENSIONS, is_image_name, match_names, refuse_missing
 from lightning_st.index.readers.options import ReaderOptions
@@ -86,7 +86,7 @@ class Sources:
             return np.arange(len(names))
         wanted = read_list(self.list_file, self.images)
         positions = match_names(wanted, names, self.list_file)
-        refuse_missing(wanted, positions, self.list_file, self.images)
+        refuse_missing(wanted, positions, names, self.list_file, self.images)
         return np.unique(positions)
 
 
@@ -123,7 +123,7 @@ def read_list(path: Path, images: Path) -> list[str]:
     """
     try:
         # Not splitlines(): it also cuts at characters that a file name may hold, such as U+2028.
-        names = _json_names(path) if begins_json(path) else path.read_text(encoding="utf-8-sig").split("\n")
+        names = _json_names(path) if begins_json(path) else _text_of_list(path).split("\n")
     except OSError as error:
         raise AnnotationError(path, f"the list cannot be opened: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -133,6 +133,13 @@ def read_list(path: Path, images: Path) -> list[str]:
     if not names:
         raise AnnotationError(path, "the list names no image", advice="Write a name a line, or give a COCO JSON.")
     return names
+
+
+def _text_of_list(path: Path) -> str:
+    """Return a text; a name in it may hold bytes that are no UTF-8, as the file system allows, but not a NUL."""
+    data = path.read_bytes()
+    is_of_names = b"\0" not in data and not data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return data.decode("utf-8-sig", "surrogateescape" if is_of_names else "strict")
 
 
 def _listed_name(line: str) -> str:
@@ -161,5 +168,5 @@ def _json_names(path: Path) -> list[str]:
 def _file_name(path: Path, number: int, record: object) -> str:
     name = record.get("file_name") if isinstance(record, dict) else None
     if not isinstance(name, str):
-        raise AnnotationError(path, f"expected a file name, got {name!r}", record=f"images[{number}].file_name")
+        raise AnnotationError(path, f"expected a file name, got {quoted(name)}", record=f"images[{number}].file_name")
     return name

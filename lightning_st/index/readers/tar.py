@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_st.errors import AnnotationError
+from lightning_st.errors import AnnotationError, quoted
 from lightning_st.index.names import IMAGE_EXTENSIONS, is_image_name, normal_name
+from lightning_st.index.picture_file import one_line
 from lightning_st.index.readers.sources import Sources, ignore_progress
 from lightning_st.index.writer import IndexWriter
 
@@ -15,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _REPORT_EVERY = 1000  # members
+_BROKEN = (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError)
+"""What tarfile raises of a broken header: some fields it does not check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,9 @@ def stream_members(sources: Sources) -> Iterator[TarMember]:
             for member in _images_in(archive, path, sources.advance):
                 is_empty = False
                 yield member
-    except tarfile.TarError as error:
+    except _BROKEN as error:
         advice = "Images are read from a folder, or an uncompressed tar archive."
-        raise AnnotationError(path, f"the tar archive cannot be read: {error}", advice=advice) from error
+        raise AnnotationError(path, f"the tar archive cannot be read: {_said(error)}", advice=advice) from error
     if is_empty:
         tried = ", ".join(IMAGE_EXTENSIONS)
         raise AnnotationError(path, "the tar archive holds no image", advice=f"Looked for {tried}.")
@@ -96,15 +99,19 @@ def _images_within(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path
     try:
         with file, tarfile.open(fileobj=file, mode="r:") as nested:
             yield from _images_in(nested, path, ignore_progress, is_outer=False)
-    except tarfile.TarError as error:
-        raise AnnotationError(path, f"the tar archive in it cannot be read: {error}", record=member.name) from error
+    except _BROKEN as error:
+        problem = f"the tar archive in it cannot be read: {_said(error)}"
+        raise AnnotationError(path, problem, record=member.name) from error
 
 
 def _regular_files(archive: tarfile.TarFile, path: Path) -> Iterator[tuple[str, tarfile.TarInfo]]:
     """Yield the regular files of an archive, with their normal names; warn of images that are none."""
-    left_out = []
+    left_out, end = [], -1
     while (member := archive.next()) is not None:
         archive.members = []  # type: ignore[attr-defined]  # it keeps every header otherwise: gigabytes
+        if member.size < 0 or member.offset <= end:  # tarfile goes back then, for ever
+            raise tarfile.ReadError(f"the header of {quoted(member.name)} says a size that is none")
+        end = member.offset
         name = normal_name(member.name)
         if name and member.isreg() and not member.issparse():
             yield name, member
@@ -113,6 +120,10 @@ def _regular_files(archive: tarfile.TarFile, path: Path) -> Iterator[tuple[str, 
     if left_out:
         what = "left out, because they are links or sparse files"
         logger.warning("%s: %d images are %s, such as %s.", path, len(left_out), what, left_out[0])
+
+
+def _said(error: Exception) -> str:
+    return "its headers stand in one another" if isinstance(error, RecursionError) else one_line(error)
 
 
 def _refuse_compressed(path: Path) -> None:

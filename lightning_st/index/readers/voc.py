@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lightning_st.errors import AnnotationError
-from lightning_st.index.readers.boxes import RawBoxes, add_image
+from lightning_st.index.readers.boxes import RawBoxes, add_image, as_corners
 from lightning_st.index.readers.class_files import read_class_names
 from lightning_st.index.readers.pairs import MISSING, refuse_unlabeled, wanted_pairs
 from lightning_st.index.readers.places import ImagePlaces
@@ -88,7 +88,7 @@ def _first_pixel(sources: Sources, path: Path) -> int:
 def _boxes_of(image: VocImage, labels: dict[str, int], first_pixel: int) -> RawBoxes:
     """Return the boxes in continuous coordinates: of PASCAL's pixels `a` to `b`, counted from 1, `a - 1` to `b`."""
     kept = [number for number, name in enumerate(image.names) if name in labels]
-    corners = np.array(image.corners, np.float32).reshape(-1, 4)[kept]
+    corners = as_corners(image.corners)[kept]
     corners[:, :2] -= first_pixel
     return RawBoxes(
         corners=corners,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from lightning_st.errors import AnnotationError
+from lightning_st.errors import AnnotationError, quoted
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -63,10 +63,10 @@ def _parse(path: Path) -> ElementTree.Element:
         root = ElementTree.parse(path).getroot()
     except OSError as error:
         raise AnnotationError(path, f"the file cannot be opened: {error.strerror}") from error
-    except (ElementTree.ParseError, ValueError) as error:  # ValueError: an encoding that Python does not know
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last of an unknown encoding
         raise AnnotationError(path, f"no valid XML: {error}") from error
     if root.tag != "annotation":
-        raise AnnotationError(path, f"expected an element 'annotation', found {root.tag!r}")
+        raise AnnotationError(path, f"expected an element 'annotation', found {quoted(root.tag)}")
     return root
 
 
@@ -84,7 +84,7 @@ def _read_side(path: Path, size: ElementTree.Element, name: str) -> int:
     except (ValueError, OverflowError):
         side = 0
     if not 0 < side < 2**31:
-        raise AnnotationError(path, f"expected a positive integer, got {text!r}", record=f"size.{name}")
+        raise AnnotationError(path, f"expected a positive integer, got {quoted(text)}", record=f"size.{name}")
     return side
 
 
@@ -110,4 +110,4 @@ def _read_corner(path: Path, box: ElementTree.Element, record: str, name: str) -
     try:
         return float(text)  # VOC 2011 has fractions
     except ValueError as error:
-        raise AnnotationError(path, f"expected a number, got {text!r}", record=f"{record}.{name}") from error
+        raise AnnotationError(path, f"expected a number, got {quoted(text)}", record=f"{record}.{name}") from error

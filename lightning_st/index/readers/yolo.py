@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from lightning_st.errors import AnnotationError
+from lightning_st.errors import AnnotationError, quoted
 from lightning_st.index.readers.boxes import RawBoxes, add_measured_image
 from lightning_st.index.readers.class_files import read_text
 from lightning_st.index.readers.places import ImagePlaces
@@ -93,14 +93,16 @@ def _read_numbers(path: Path, line: int, words: list[str]) -> list[float]:
             number = math.nan
         is_fraction = -_ROUNDING <= number <= 1 + _ROUNDING
         if math.isnan(number) or (place and not is_fraction):
-            raise AnnotationError(path, f"expected a number from 0 to 1, got {word!r}", record=f"line {line}: {name}")
+            raise AnnotationError(
+                path, f"expected a number from 0 to 1, got {quoted(word)}", record=f"line {line}: {name}"
+            )
         numbers.append(number)
     return numbers
 
 
 def _read_class(path: Path, line: int, word: str, number: float, class_count: int) -> int:
     if not number.is_integer() or not 0 <= number < class_count:
-        problem = f"expected an integer from 0 to {class_count - 1}, got {word!r}"
+        problem = f"expected an integer from 0 to {class_count - 1}, got {quoted(word)}"
         advice = f"The file of the class names has {class_count}."
         raise AnnotationError(path, problem, record=f"line {line}: the class index", advice=advice)
     return int(number)

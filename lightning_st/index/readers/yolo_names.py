@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from lightning_st.errors import AnnotationError
-from lightning_st.index.readers.class_files import read_class_names, read_text, refuse_same_class
+from lightning_st.errors import AnnotationError, quoted
+from lightning_st.index.readers.class_files import read_class_names, read_text, refuse_wrong_names
 from lightning_st.index.readers.sources import Sources
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -23,10 +23,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         AnnotationError: If it is no YAML, or holds no names.
     """
     try:
-        content = yaml.safe_load(read_text(path))
+        # Every scalar as the text that stands there: a class may be called "no" or "1.0".
+        content = yaml.load(read_text(path), Loader=yaml.BaseLoader)
+    except RecursionError as error:
+        raise AnnotationError(path, "no valid YAML: lists and mappings stand in one another too deep") from error
     except yaml.YAMLError as error:
         problem = str(getattr(error, "problem", None) or "it cannot be parsed")
-        raise AnnotationError(path, f"no valid YAML: {problem}") from error
+        mark = getattr(error, "problem_mark", None)
+        raise AnnotationError(path, f"no valid YAML: {problem}", f"line {mark.line + 1}" if mark else "") from error
     if not isinstance(content, dict) or "names" not in content:
         raise AnnotationError(path, "the field 'names' is missing", advice="It lists the classes by their index.")
     return content
@@ -42,13 +46,12 @@ def read_names(path: Path) -> list[str]:
         return read_class_names(path)
     names = read_yaml(path)["names"]
     if isinstance(names, dict):
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+        if names.keys() != {str(index) for index in range(len(names))}:
             raise AnnotationError(path, f"expected names of the indices 0 to {len(names) - 1}", record="names")
-        names = [names[index] for index in range(len(names))]
-    if not isinstance(names, list) or not names:
-        raise AnnotationError(path, f"expected a list of class names, got {names!r}", record="names")
-    names = [str(name) for name in names]
-    refuse_same_class(path, names)
+        names = [names[str(index)] for index in range(len(names))]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise AnnotationError(path, f"expected a list of class names, got {quoted(names)}", record="names")
+    refuse_wrong_names(path, names, record="names")
     return names
 
 
@@ -84,18 +87,19 @@ def split_of(path: Path, name: str) -> tuple[Path, Path | None] | None:
     """
     content = read_yaml(path)
     said = content.get(name)
-    if said is None or name in ("names", "path", "nc"):
+    if not said or name in ("names", "path", "nc"):
         return None
     if not isinstance(said, str):
         advice = "Give one folder, or one text file that lists the images."
-        raise AnnotationError(path, f"expected a folder or a file, got {said!r}", record=name, advice=advice)
+        raise AnnotationError(path, f"expected a folder or a file, got {quoted(said)}", record=name, advice=advice)
     root = dataset_root(path, content)
     for candidate in _candidates(path, root, said):
-        if candidate.is_dir():
-            return candidate.resolve(), None
-        if candidate.is_file():
-            return root, candidate.resolve()
-    raise AnnotationError(path, f"there is no folder or file {said!r} below {root}", record=name)
+        # Not Path.is_dir: it raises for names that are too long.
+        if os.path.isdir(candidate):
+            return Path(os.path.realpath(candidate)), None
+        if os.path.isfile(candidate):
+            return root, Path(os.path.realpath(candidate))
+    raise AnnotationError(path, f"there is no folder or file {quoted(said)} below {root}", record=name)
 
 
 def dataset_root(path: Path, content: dict[str, Any]) -> Path:
@@ -105,7 +109,7 @@ def dataset_root(path: Path, content: dict[str, Any]) -> Path:
     """
     said = content.get("path")
     root = path.parent / said if isinstance(said, str) else path.parent
-    return (root if root.is_dir() else path.parent).resolve()
+    return Path(os.path.realpath(root if os.path.isdir(root) else path.parent))
 
 
 def _candidates(path: Path, root: Path, said: str) -> Iterator[Path]:
