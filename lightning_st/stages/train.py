@@ -12,7 +12,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
-from lightning_st.modules import StudentModule, TaskModule, TeacherModule, checkpoint_fingerprint, portable_spec
+from lightning_st.modules import (
+    StudentModule,
+    TaskModule,
+    TeacherModule,
+    checkpoint_fingerprint,
+    portable_spec,
+    read_checkpoint,
+)
 from lightning_st.stages.announce import announce
 from lightning_st.stages.building import arguments_of_class, build, build_factory, import_name
 from lightning_st.stages.evaluate import evaluate, is_better
@@ -166,6 +173,8 @@ def _run_training(training: Training, data: SelfTrainingDataModule, inputs: Mapp
         begin(folder, training.role, inputs, action, wandb_run=run_id)
     last = folder / "checkpoints" / "last.ckpt"
     resume_from = last if action is Action.RESUME and last.exists() else None
+    if resume_from is not None:
+        read_checkpoint(resume_from)  # what Lightning would say of one that cannot be read is no sentence
     announce(_announcement(training, data, resume_from))
     with ending_wandb_run(of_sweep=False):
         tracking = Tracking(trainer, title, data, recipe, settings.max_steps)
