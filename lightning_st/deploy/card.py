@@ -1,11 +1,13 @@
 """What a deployed model says of itself, inside its file: enough to use it without this package."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from lightning_st.errors import CheckpointError, ConfigError
 from lightning_st.types import IMAGE_MEAN, IMAGE_STD, PADDING_COLOUR, TargetName
@@ -93,11 +95,40 @@ class Card:
         """
         if "schema" not in strings or "image_size" not in strings:
             raise CheckpointError(f"{path}: not a model that `lightning_st export` wrote: it does not say what it is.")
-        if json.loads(strings["schema"]) != SCHEMA:
+        values = {name: _value(strings, name, path) for name in ("schema", "version")}
+        if values["schema"] != SCHEMA:
             raise CheckpointError(
-                f"{path}: written by lightning_st {json.loads(strings['version'])} in schema {strings['schema']}, "
+                f"{path}: written by lightning_st {values['version']} in schema {values['schema']}, "
                 f"this version reads schema {SCHEMA}."
             )
-        values = {field.name: json.loads(strings[field.name]) for field in fields(cls)}
+        values = {field.name: _value(strings, field.name, path) for field in fields(cls)}
         arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**arguments)
+
+
+def _value(strings: Mapping[str, str], name: str, path: Path | str) -> Any:
+    """Return one field of a file's card.
+
+    Raises:
+        CheckpointError: If it is not there, or what others read of it without looking is of another kind.
+    """
+    try:
+        value = json.loads(strings[name])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: the field {name!r} of its card is missing or no JSON. Export it anew.") from error
+    is_such, expected = _KINDS.get(name, (lambda _: True, ""))
+    if not is_such(value):
+        raise CheckpointError(f"{path}: expected the field {name!r} of its card to be {expected}. Export it anew.")
+    return value
+
+
+def _is_size(value: Any) -> bool:
+    is_pair = isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)
+    return is_pair and value[0] * value[1] <= (Image.MAX_IMAGE_PIXELS or value[0] * value[1])
+
+
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "target": (lambda value: value in ("boxes", "masks"), "'boxes' or 'masks'"),
+    "classes": (lambda value: isinstance(value, list) and all(isinstance(n, str) for n in value), "a list of names"),
+    "image_size": (_is_size, "[height, width] in pixels"),
+}
