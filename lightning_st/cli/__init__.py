@@ -3,13 +3,15 @@
 Nothing heavy is imported before the command is known: ``--help``, ``report`` and ``export`` of labels load no torch.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from lightning_st.cli.console import say, show_log
 from lightning_st.cli.shipped_configs import find_shipped
-from lightning_st.errors import LightningSTError, did_you_mean
+from lightning_st.errors import LightningSTError, did_you_mean, visible
 
 __all__ = ["main"]
 
@@ -45,20 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words or os.environ.get("LIGHTNING_ST_DEBUG") == "1"
     words = [word for word in words if word != "--debug"]
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_usage())
+        say(_usage())
         return 0 if words else 2
     if words[0] in ("-V", "--version"):
-        print(import_module("lightning_st").__version__)
+        say(import_module("lightning_st").__version__)
         return 0
+    show_log(logging.WARNING)
     try:
         return _run(words[0], words[1:])
     except (LightningSTError, OSError) as error:
         if debug or (isinstance(error, OSError) and error.strerror is None):
             raise
-        print(f"lightning_st: {_sentence(error, words[0])}", file=sys.stderr)
+        say(f"lightning_st: {visible(_sentence(error, words[0]))}", to_errors=True)
         return 2
     except KeyboardInterrupt:
-        print("lightning_st: interrupted; the same command goes on where it was.", file=sys.stderr)
+        say("lightning_st: interrupted; the same command goes on where it was.", to_errors=True)
         return 130
 
 

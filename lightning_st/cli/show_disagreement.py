@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lightning_st.cli.console import prepare_console
+from lightning_st.cli.console import prepare_console, say
 from lightning_st.cli.one_sentence import OneSentenceParser
 from lightning_st.cli.show_command import require_count
 from lightning_st.cli.show_data import label_tile, small_original
@@ -116,7 +116,7 @@ def disagreement(words: Sequence[str]) -> None:
     unreadable = Unreadable()
     tiles = _tiles(split, believed, ranked[: given.count], unreadable)
     count = write_sheet(sheet, tiles, given.output, unreadable, besides=[STUDENT_FOLDER])
-    print(f"{given.output / PAGE}: {count} pictures")
+    say(f"{given.output / PAGE}: {count} pictures")
 
 
 def find_round(run: Run, number: int | None) -> Round:

@@ -115,7 +115,9 @@ def _value(strings: Mapping[str, str], name: str, path: Path | str) -> Any:
     try:
         value = json.loads(strings[name])
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: the field {name!r} of its card is missing or no JSON. Export it anew.") from error
+        raise CheckpointError(
+            f"{path}: the field {name!r} of its card is missing or no JSON. Export it anew."
+        ) from error
     is_such, expected = _KINDS.get(name, (lambda _: True, ""))
     if not is_such(value):
         raise CheckpointError(f"{path}: expected the field {name!r} of its card to be {expected}. Export it anew.")

@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from lightning_st.errors import CheckpointError, ConfigError
+from lightning_st.errors import CheckpointError, ConfigError, visible
 from lightning_st.modules.checkpoints import (
     KEY,
     TASK_PREFIX,
@@ -139,7 +139,7 @@ class TaskModule(LightningModule):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Path | str, *args: Any, **kwargs: Any) -> "Self":  # type: ignore[override]
-        """Return a module with the weights of a checkpoint, as Lightning does, but never more than plain data is loaded.
+        """Return a module with the weights of a checkpoint as Lightning does, but load nothing except plain data.
 
         Args:
             checkpoint_path: A file.
@@ -151,7 +151,9 @@ class TaskModule(LightningModule):
         """
         named = read_checkpoint(checkpoint_path).get("hyper_parameters") or {}
         if "_instantiator" in named or "_class_path" in named:  # Lightning before 2.6.6 imports them
-            raise CheckpointError(f"{checkpoint_path}: its hyper_parameters name code, which is not run on a file's word.")
+            raise CheckpointError(
+                f"{checkpoint_path}: its hyper_parameters name code, which is not run on a file's word."
+            )
         loaded: Self = super().load_from_checkpoint(checkpoint_path, *args, **{**kwargs, "weights_only": True})
         return loaded
 
@@ -322,7 +324,7 @@ class TaskModule(LightningModule):
         self._metric = None
         for name, value in self.evaluation.items():
             # Equal on all ranks, so averaging them changes nothing; Lightning warns of numbers that are not.
-            self.log(f"{split}/{name}", value, prog_bar=name == self.primary_metric, sync_dist=True)
+            self.log(f"{split}/{visible(name)}", value, prog_bar=name == self.primary_metric, sync_dist=True)
 
     def _sum_over_ranks(self, value: Tensor) -> Tensor:
         return cast("Tensor", self.trainer.strategy.reduce(value, reduce_op="sum"))
