@@ -20,6 +20,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch.utils.data import get_worker_info
 
 from lightning_st.errors import ImageError
+from lightning_st.index.image_bytes import read_part
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -85,9 +86,7 @@ def read_bytes(path: Path | str, offset: int = 0, length: int | None = None) -> 
         ImageError: If the file cannot be read, or ends too early.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            file.seek(offset)
-            data = file.read() if length is None else file.read(length)
+        data = read_part(path, offset, -1 if length is None else length)
     except OSError as error:
         raise ImageError(path, (error.strerror or str(error)).lower()) from error
     if length is not None and len(data) < length:

@@ -9,6 +9,7 @@ from typing import IO
 from PIL import ExifTags, Image
 
 from lightning_st.errors import ImageError
+from lightning_st.index.image_bytes import open_regular, read_part
 
 _LYING = (5, 6, 7, 8)  # EXIF orientations of an image that is stored on its side
 _HEADER_BYTES = 1 << 12  # most headers end before that
@@ -34,7 +35,7 @@ def read_image_size(path: Path | str, offset: int = 0, length: int = -1, upright
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a very large picture, or a damaged EXIF: neither is decoded here
             if length < 0:
-                with open(path, "rb") as file:
+                with io.BufferedReader(open_regular(path)[0]) as file:
                     return _plain_jpeg_size(file.read(_HEADER_BYTES)) or _read_size(file, upright)  # Pillow goes back
             return _size_in_archive(path, offset, length, upright)
     except OSError as error:  # Pillow's own for what is no image is one of these
@@ -45,15 +46,13 @@ def read_image_size(path: Path | str, offset: int = 0, length: int = -1, upright
 
 def _size_in_archive(path: Path | str, offset: int, length: int, upright: bool) -> tuple[int, int]:
     """Read the first bytes of a member, and all of it only where the header is longer."""
-    with open(path, "rb") as archive:
-        archive.seek(offset)
-        begin = archive.read(min(length, _HEADER_BYTES))
-        try:
-            return _plain_jpeg_size(begin) or _read_size(io.BytesIO(begin), upright)
-        except OSError:
-            if len(begin) == length:
-                raise
-            return _read_size(io.BytesIO(begin + archive.read(length - len(begin))), upright)
+    begin = read_part(path, offset, min(length, _HEADER_BYTES))
+    try:
+        return _plain_jpeg_size(begin) or _read_size(io.BytesIO(begin), upright)
+    except OSError:
+        if len(begin) == length:
+            raise
+        return _read_size(io.BytesIO(read_part(path, offset, length)), upright)
 
 
 def _plain_jpeg_size(begin: bytes) -> tuple[int, int] | None:

@@ -15,6 +15,9 @@ from typing import Any
 from lightning_st.errors import AnnotationError
 
 WINDOW = 1 << 20  # characters
+MOST_CHARACTERS = 1 << 28
+"""Of one value: a polygon of ten million points is shorter."""
+
 _SPACE = re.compile(r"[ \t\n\r]*")
 _LONGEST_TOKEN = 16  # characters, strings aside: how near to its end a window can mislead the scanner
 
@@ -151,6 +154,8 @@ class JsonStream:
 
     def _fill(self) -> bool:
         """Drop what has been read from the window, and read on, as much as is left or more; False at the file's end."""
+        if len(self.text) - self.end > MOST_CHARACTERS:
+            raise self._error(f"a value of more than {MOST_CHARACTERS} characters")
         try:
             more = self._file.read(max(WINDOW, len(self.text) - self.end))
         except UnicodeDecodeError as error:

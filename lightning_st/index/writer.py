@@ -25,7 +25,7 @@ from lightning_st.index.layout import (
     rows_in_chunks,
     said_by,
 )
-from lightning_st.index.names import encode_name, hash_name
+from lightning_st.index.names import encode_name, hash_name, normal_name
 from lightning_st.index.packing import gather_records, pack_boxes, read_records
 from lightning_st.index.problems import Problems, add_problems
 from lightning_st.index.table import AnnotationIndex
@@ -128,9 +128,11 @@ class IndexWriter:
             **boxes: What `pack_boxes` takes: boxes, labels, crowd, scores, areas, segmentations.
 
         Raises:
-            ValueError: If arrays differ in length, a label has no class, `path` does not end in `name`, or an index of
-                images without labels is given boxes.
+            ValueError: If arrays differ in length, a label has no class, `name` leads out of the root, `path` does not
+                end in `name`, or an index of images without labels is given boxes.
         """
+        if normal_name(name) != name:
+            raise ValueError(f"Expected the name of an image to be its path below the root, got {name!r}.")
         container = "" if path is None else self._container_of(str(path), name, length)
         encoded = encode_name(name)
         if boxes:

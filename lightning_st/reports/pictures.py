@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
 from lightning_st.index import AnnotationIndex, Annotations, ImageRecord
+from lightning_st.index.image_bytes import read_part
 from lightning_st.reports.outlines import class_colour, draw_outlines
 from lightning_st.reports.overlays import BACKGROUND, draw_mask
 from lightning_st.types import BoxKind, ScoreThresholds
@@ -141,9 +142,7 @@ def load_thumbnail(record: ImageRecord, side: int = _SIDE) -> tuple[Image.Image,
     Raises:
         OSError, SyntaxError, ValueError: If it cannot be read; Pillow raises each of them.
     """
-    with open(record.path, "rb") as file:
-        file.seek(record.offset)
-        content = file.read(record.length)
+    content = read_part(record.path, record.offset, record.length)
     with Image.open(BytesIO(content)) as image:
         width, height = image.size
         if image.getexif().get(_EXIF_ORIENTATION) in _ROTATING_EXIF:

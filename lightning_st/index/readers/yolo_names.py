@@ -1,8 +1,10 @@
 """The files of class names beside YOLO labels: data.yaml, or a name a line."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from reprlib import repr as shortened  # aliases in aliases of a YAML have texts longer than any memory
 from typing import Any
 
 import yaml
@@ -10,6 +12,8 @@ import yaml
 from lightning_st.errors import AnnotationError
 from lightning_st.index.readers.class_files import read_class_names, read_text, refuse_same_class
 from lightning_st.index.readers.sources import Sources
+
+logger = logging.getLogger(__name__)
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 TEXT_NAMES = ("classes.txt", "obj.names")
@@ -46,7 +50,10 @@ def read_names(path: Path) -> list[str]:
             raise AnnotationError(path, f"expected names of the indices 0 to {len(names) - 1}", record="names")
         names = [names[index] for index in range(len(names))]
     if not isinstance(names, list) or not names:
-        raise AnnotationError(path, f"expected a list of class names, got {names!r}", record="names")
+        raise AnnotationError(path, f"expected a list of class names, got {shortened(names)}", record="names")
+    nested = next((name for name in names if isinstance(name, list | dict)), None)
+    if nested is not None:  # its text can be longer than any memory: aliases in aliases
+        raise AnnotationError(path, f"expected names, got a {type(nested).__name__} among them", record="names")
     names = [str(name) for name in names]
     refuse_same_class(path, names)
     return names
@@ -88,13 +95,14 @@ def split_of(path: Path, name: str) -> tuple[Path, Path | None] | None:
         return None
     if not isinstance(said, str):
         advice = "Give one folder, or one text file that lists the images."
-        raise AnnotationError(path, f"expected a folder or a file, got {said!r}", record=name, advice=advice)
+        raise AnnotationError(path, f"expected a folder or a file, got {shortened(said)}", record=name, advice=advice)
     root = dataset_root(path, content)
     for candidate in _candidates(path, root, said):
-        if candidate.is_dir():
-            return candidate.resolve(), None
-        if candidate.is_file():
-            return root, candidate.resolve()
+        if candidate.is_dir() or candidate.is_file():
+            found = candidate.resolve()
+            if not found.is_relative_to(path.resolve().parent):  # as many do; what is opened there is said
+                logger.info("%s: its %s lies elsewhere: %s.", path, name, found)
+            return (found, None) if candidate.is_dir() else (root, found)
     raise AnnotationError(path, f"there is no folder or file {said!r} below {root}", record=name)
 
 
