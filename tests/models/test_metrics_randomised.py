@@ -143,7 +143,7 @@ def voc_metric(rows, predictions, targets) -> VocMetric:
 
 
 def require_equal_shards(ranks, make, *columns) -> None:
-    """Deal images to ranks, and require the numbers of their states in two orders to be those of all, to the last bit."""
+    """Deal images to ranks; require the numbers of their states, in two orders, to be those of all, to the last bit."""
     whole = [repr(item) for item in make(*columns).compute().items()]
     states = [make(*(list(column)[rank::ranks] for column in columns)).state() for rank in range(ranks)]
     for order in (states, states[::-1]):
