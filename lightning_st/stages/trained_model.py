@@ -90,6 +90,16 @@ def _refuse_unlike(
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"{checkpoint}: its model cannot be made from what it says ({reason}).") from error
     require_fit(weights, weightless.state_dict(), checkpoint)
+    repeated = [name for name, value in weights.items() if not _is_whole(value)]
+    if repeated:
+        raise CheckpointError(
+            f"{checkpoint}: expected whole tensors, got one whose elements it repeats: {repeated[0]}."
+        )
+
+
+def _is_whole(value: Tensor) -> bool:
+    """Return whether a file holds all elements of a tensor: one that repeats a few of them can claim any size."""
+    return value.layout == torch.strided and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
 
 
 def _said_size(about: Mapping[str, Any], checkpoint: Path | str) -> Any:

@@ -25,6 +25,7 @@ from lightning_st.index.masks import MOST_PIXELS
 from lightning_st.index.readers import class_files, voc_xml
 from lightning_st.index.readers.voc_xml import read_xml
 from lightning_st.index.readers.yolo_names import read_names
+from lightning_st.reports.run_folder import read_run
 
 MEGABYTE = 1 << 20
 
@@ -303,6 +304,14 @@ def test_text_in_an_image_does_not_inflate(images):
     with within(150), pytest.raises(ImageError):
         decode(buffer.getvalue(), "a.png")
     assert read_header((images / "a.jpg").read_bytes()).size == (20, 20)
+
+
+def test_a_run_has_no_round_of_a_number_without_end(tmp_path):
+    for number in (0, 10**18):
+        (tmp_path / f"round_{number}").mkdir()
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema": 1, "stage": "self_train"}))
+    with within(5):
+        assert len(read_run(tmp_path).rounds) == 1
 
 
 def test_a_strangers_index_is_opened_in_little_memory(index):

@@ -194,13 +194,22 @@ def test_what_a_checkpoint_says_of_itself_is_looked_at(case, capsys, what):
     hostile.refused(words, capsys, says=key)
 
 
-@pytest.mark.parametrize("value", [7, torch.zeros(1).expand(10**12)], ids=["a number", "one element"])
-def test_weights_are_whole_tensors(case, capsys, value):
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda value: 7, "expected state_dict to hold tensors by name"),
+        (lambda value: value[:1].clone().expand(value.shape), "expected whole tensors"),
+        (lambda value: value[:1].clone().expand(10**9, *value.shape[1:]), "its weights are of another model"),
+    ],
+    ids=["a number", "repeated", "repeated without end"],
+)
+def test_weights_are_whole_tensors(case, capsys, make, says):
     content = hostile.read(case.good)
-    content["state_dict"]["task.more"] = value
+    name = next(name for name, value in content["state_dict"].items() if value.ndim == 4)
+    content["state_dict"][name] = make(content["state_dict"][name])
     torch.save(content, case.folder / "said.ckpt")
     words = ["export", "--checkpoint", str(case.folder / "said.ckpt"), "--output", str(case.folder / "out.pt2")]
-    hostile.refused(words, capsys, says="state_dict to hold whole tensors")
+    hostile.refused(words, capsys, says=says)
 
 
 def test_files_of_pytorch_are_read_in_one_place():
