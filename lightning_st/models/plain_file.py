@@ -1,4 +1,4 @@
-"""The one place where files of PyTorch's are read: tensors and plain values, nothing that runs."""
+"""Where files of PyTorch's are read, checkpoints and weights: tensors and plain values, nothing that runs."""
 
 import pickle
 import struct
