@@ -17,6 +17,7 @@ is a fault of the program and keeps its traceback.
 Messages follow one grammar: what was expected, what was found, what to do. A file is named first.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,6 +27,9 @@ _SHORT = Repr()
 _SHORT.maxlevel = 2
 _SHORT.maxlist = 20
 _SHORT.maxstring = _SHORT.maxother = 80  # characters
+
+# What moves a cursor, ends a line, turns the direction of text around, or has no bytes in UTF-8.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class LightningSTError(Exception):
@@ -139,3 +143,27 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     by_lower_case = {choice.lower(): choice for choice in choices}
     near = get_close_matches(name.lower(), list(by_lower_case), n=1, cutoff=0.6)
     return f" Did you mean {by_lower_case[near[0]]!r}?" if near else ""
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""Return text that a terminal, a page and a file in UTF-8 can take: what a name could do to them is spelt out.
+
+    Control characters, marks that turn the direction of text, and bytes of a file's name that are no UTF-8 become
+    escapes as Python writes them. All other text stays as it is, in any script.
+
+    Args:
+        text: Such as a message with names of the user's files in it.
+        keep: Characters that stay, such as the line breaks of a text of our own.
+
+    Example:
+        >>> visible("\x1b[31mcafé\n日本語\u202e \udce9.jpg")
+        '\\x1b[31mcafé\\n日本語\\u202e \\xe9.jpg'
+    """
+    return _UNSEEN.sub(lambda found: found[0] if found[0] in keep else _spelt(found[0]), text)
+
+
+def _spelt(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as Python keeps it in names of files
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()

@@ -6,6 +6,7 @@ again by the names and places of the images, not by the index's fingerprint: a l
 """
 
 import os
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from lightning_st.checks.look import LOOK, NOT_YET, READABLE, look_at
 from lightning_st.checks.perceptual import SIDE
 from lightning_st.data import Split
 from lightning_st.index import AnnotationIndex, default_cache_folder
+from lightning_st.index.cache import make_cache_folder, refuse_foreign
 
 _CHUNK = 64  # images that a worker looks at before it answers
 
@@ -200,14 +202,16 @@ def _key(index: AnnotationIndex) -> str:
 
 def _open_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Map a numpy file for reading and writing, made of zeros where there is none of this kind."""
+    refuse_foreign(path)
     try:
         kept: NDArray[Any] = np.load(path, mmap_mode="r+", allow_pickle=False)
         if kept.dtype == dtype and kept.shape == shape:
             return kept
     except (OSError, ValueError, EOFError):
         pass
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    make_cache_folder(path.parent)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    partial.touch(exist_ok=False)  # numpy would follow a link that lies there
     np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape).flush()  # a file with holes: no disk yet
     os.replace(partial, path)
     made: NDArray[Any] = np.load(path, mmap_mode="r+", allow_pickle=False)

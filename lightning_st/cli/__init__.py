@@ -3,14 +3,17 @@
 Nothing heavy is imported before the command is known: ``--help``, ``report`` and ``export`` of labels load no torch.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
 
+from lightning_st.cli.console import say, show_log
+from lightning_st.cli.endings import ending_of
 from lightning_st.cli.shipped_configs import find_shipped
-from lightning_st.errors import LightningSTError, StoppedBySignal, did_you_mean
+from lightning_st.errors import LightningSTError, did_you_mean, visible
 
 __all__ = ["main"]
 
@@ -52,33 +55,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words or os.environ.get("LIGHTNING_ST_DEBUG") == "1"
     words = [word for word in words if word != "--debug"]
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_usage())
+        say(_usage())
         return 0 if words else 2
     if words[0] in ("-V", "--version"):
-        print(import_module("lightning_st").__version__)
+        say(import_module("lightning_st").__version__)
         return 0
+    show_log(logging.WARNING)
     try:
         return _run(words[0], words[1:])
-    except (LightningSTError, OSError) as error:
-        if debug or (isinstance(error, OSError) and error.strerror is None):
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        ending = None if debug else ending_of(error, words[0])
+        if ending is None:
             raise
-        print(f"lightning_st: {_sentence(error, words[0])}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        if debug or not _is_of_a_lost_process(error):
-            raise
-        reason = str(error).strip().splitlines()[0].partition("This is typically")[0].rpartition("] ")[2].rstrip(". ")
-        advice = "Its own last words say why; then the same command goes on where it was."
-        print(f"lightning_st: another process of this run has ended ({reason}). {advice}", file=sys.stderr)
-        return 1
-    except StoppedBySignal as stop:
-        return 128 + stop.number
-    except (KeyboardInterrupt, SystemExit) as stop:
-        if not isinstance(stop, KeyboardInterrupt) and not isinstance(stop.__context__, KeyboardInterrupt):
-            raise
-        # In a Trainer's hands an interruption has become an exit with status 1.
-        print("lightning_st: interrupted; the same command goes on where it was.", file=sys.stderr)
-        return 130
+        sentence, status = ending
+        if sentence:
+            say(f"lightning_st: {visible(sentence)}", to_errors=True)
+        return status
 
 
 def _run(command: str, words: list[str]) -> int:
@@ -92,22 +84,6 @@ def _run(command: str, words: list[str]) -> int:
     module, _, function = COMMANDS[command][1].partition(":")
     run = getattr(import_module(f"lightning_st.cli.{module}"), function)
     return run([command, *words] if command in _LIGHTNING else words) or 0
-
-
-def _is_of_a_lost_process(error: RuntimeError) -> bool:
-    """Say whether a process cannot go on because another, with which it trains, has ended.
-
-    Gloo's errors have no type of their own; NCCL's, and those of the store, derive from torch.distributed.DistError.
-    """
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    return "DistError" in kinds or "/gloo/" in str(error)
-
-
-def _sentence(error: LightningSTError | OSError, command: str) -> str:
-    """Return what to tell the user; of a full disk, say, or a folder that may not be written."""
-    if isinstance(error, LightningSTError):
-        return str(error)
-    return f"{error.filename or command}: {error.strerror}. Mend that and run the same command again."
 
 
 def _usage() -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning_st.checks import Finding, Report, Settings, check_splits, open_splits
-from lightning_st.cli.console import prepare_console
+from lightning_st.cli.console import prepare_console, say
 from lightning_st.cli.parsing import add_not_read, make_parser, parse
 from lightning_st.cli.vocabulary import check_vocabulary
 from lightning_st.data import SelfTrainingDataModule, Split
-from lightning_st.errors import ConfigError
+from lightning_st.errors import ConfigError, visible
 from lightning_st.index import write_exclusions
 from lightning_st.stages.building import build, import_name
 from lightning_st.stages.manifest import write_json
@@ -50,19 +50,19 @@ def check(words: Sequence[str]) -> int:
     count = sum(min(len(split), settings.sample or len(split)) for split in splits.values())
     with _bar(count) as (advance, searching):
         report = check_splits(splits, settings, advance, searching)
-    print(format_report(report))
+    say(format_report(report))
     if output is not None:
         write_json(Path(output), report.to_json())
     if config["exclude"] is not None:
-        print(f"\n{_write_exclusions(Path(config['exclude']), report, splits)}")
+        say(f"\n{_write_exclusions(Path(config['exclude']), report, splits)}")
     return FOUND_ERRORS if report.count("error") else 0
 
 
 def format_report(report: Report) -> str:
     """Return the counts of each set, and the findings, the most serious first."""
-    lines = [*_table(report), ""]
+    lines = [*map(visible, _table(report)), ""]
     for found in report.findings:
-        lines += [*_lines_of(found), ""]
+        lines += [*map(visible, _lines_of(found)), ""]
     errors, warnings = report.count("error"), report.count("warning")
     if not errors and not warnings:
         return "\n".join([*lines, "Nothing that a training has to wait for."])

@@ -2,7 +2,10 @@
 
 import logging
 import os
+import sys
 import warnings
+
+from lightning_st.errors import visible
 
 # Each comes with every Trainer, and says nothing that a user of this package could act on.
 _NOISE = (
@@ -19,8 +22,35 @@ def prepare_console() -> None:
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    show_log(logging.INFO)
+
+
+def show_log(level: int) -> None:
+    """Show what the package logs from ``level`` on, on standard error."""
     log = logging.getLogger("lightning_st")
-    log.setLevel(logging.INFO)
+    log.setLevel(level)
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_VisibleFormatter("%(message)s"))
     log.handlers[:] = [handler]  # not one more where several commands run in one process
+
+
+def say(text: object, to_errors: bool = False) -> None:
+    """Print to standard output, or to standard error; the one place where this package does so.
+
+    What is in a name cannot move the cursor, nor end the program where the terminal has no such letter.
+
+    Args:
+        text: Of our own making, with names of the user's in it; its line breaks stay.
+        to_errors: Print to standard error.
+    """
+    stream = sys.stderr if to_errors else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(visible(str(text), keep="\n").encode(encoding, "backslashreplace").decode(encoding), file=stream)
+
+
+class _VisibleFormatter(logging.Formatter):
+    """Writes a message on one line, whatever names are in it; a traceback after it stays as it is."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
+        """Return the message."""
+        return visible(super().formatMessage(record))

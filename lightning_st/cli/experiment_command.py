@@ -6,7 +6,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from lightning_st.cli.console import prepare_console
+from lightning_st.cli.console import prepare_console, say
 from lightning_st.cli.parsing import parse_fields
 from lightning_st.cli.stage_commands import parse_recipe, read_recipe, recipe_parser
 from lightning_st.cli.vocabulary import recipe_vocabulary
@@ -36,7 +36,7 @@ def experiment(words: Sequence[str]) -> None:
             raise
         failure = error
     write_experiment_report(output)
-    print(f"Report: {output / 'report' / 'index.html'}")
+    say(f"Report: {output / 'report' / 'index.html'}")
     if failure is not None:
         raise failure
 

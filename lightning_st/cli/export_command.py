@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_st.cli.console import say
 from lightning_st.cli.one_sentence import OneSentenceParser
 from lightning_st.errors import ConfigError
 from lightning_st.index import AnnotationIndex, export_coco, export_masks, export_yolo, store_thresholds
@@ -49,7 +50,7 @@ def export_labels(words: Sequence[str]) -> None:
     chosen = arguments.format or ("masks" if index.has_masks else "coco")
     if chosen == "masks":
         export_masks(index, arguments.output, None if thresholds is None else thresholds.keep)
-        print(f"{arguments.output}: {len(index)} masks")
+        say(f"{arguments.output}: {len(index)} masks")
         return
     if index.has_masks:
         raise ConfigError.expected("format", "masks: the index holds masks, no boxes", chosen)
@@ -58,7 +59,7 @@ def export_labels(words: Sequence[str]) -> None:
         kept = thresholds.kinds(index.labels, index.scores) == BoxKind.OBJECT
     write = export_coco if chosen == "coco" else export_yolo
     write(index, arguments.output, keep=kept)
-    print(f"{arguments.output}: {len(index)} images, {int(kept.sum())} of {len(kept)} boxes")
+    say(f"{arguments.output}: {len(index)} images, {int(kept.sum())} of {len(kept)} boxes")
 
 
 def open_labels(path: Path) -> AnnotationIndex:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from lightning_st.cli.console import say
 from lightning_st.cli.parsing import make_parser, parse
 from lightning_st.cli.predict_command import add_config, model_of
 from lightning_st.cli.vocabulary import predict_vocabulary
@@ -19,7 +20,7 @@ def export_model_of(words: Sequence[str]) -> None:
     require_writable(output)  # before the checkpoint is read
     size = config["data"].get("image_size") if config["image_size"] is None else config["image_size"]
     trained = TrainedModel.describe(config["checkpoint"], model_of(config), size)
-    print(sentences_on(export_model(trained, output, config["images"]), config["images"]))
+    say(sentences_on(export_model(trained, output, config["images"]), config["images"]))
 
 
 def sentences_on(exported: Exported, images: str | None) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from lightning_st.cli.console import say
 from lightning_st.cli.parsing import add_not_read, make_parser, parse
 from lightning_st.cli.vocabulary import inspect_vocabulary
 from lightning_st.data.options import read_size
@@ -33,8 +34,8 @@ def inspect(words: Sequence[str]) -> None:
     found = inspect_model(lambda: build_factory(spec)(names, **more), height, width)
     title = spec["class_path"].rpartition(".")[2]
     counted = "1 class" if len(names) == 1 else f"{len(names)} classes"
-    print(f"{title}, {counted}, one image of {height} x {width} pixels\n")
-    print(format_inspection(found))
+    say(f"{title}, {counted}, one image of {height} x {width} pixels\n")
+    say(format_inspection(found))
 
 
 def format_inspection(found: Inspection) -> str:

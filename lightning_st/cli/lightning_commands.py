@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import yaml
@@ -16,7 +17,7 @@ from lightning_st.cli.console import prepare_console
 from lightning_st.cli.hints import explain
 from lightning_st.cli.vocabulary import lightning_vocabulary
 from lightning_st.data import SelfTrainingDataModule
-from lightning_st.errors import ConfigError, LightningSTError
+from lightning_st.errors import CheckpointError, ConfigError, LightningSTError
 from lightning_st.modules import TaskModule, read_checkpoint
 from lightning_st.stages.building import import_name
 from lightning_st.stages.last_checkpoint import rest_before_step, rest_before_validation
@@ -51,6 +52,8 @@ def run(words: Sequence[str]) -> None:
         parser.add_lightning_class_args(SelfTrainingDataModule, "data")
         parser.add_lightning_class_args(Trainer, "trainer")
         raise ConfigError(explain(str(error.message), lightning_vocabulary(parser))) from error
+    except UnpicklingError as error:  # of a checkpoint that Lightning found by itself: --ckpt_path last
+        raise CheckpointError("ckpt_path: the checkpoint found holds more than tensors and plain values.") from error
     except ValueError as error:
         # The parser wraps what a constructor raises.
         if isinstance(error.__cause__ or error.__context__, LightningSTError):
@@ -81,7 +84,7 @@ class SelfTrainingCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Return the subcommands, each with the Trainer's arguments that are no options."""
-        skip = {"model", "dataloaders", "datamodule"}
+        skip = {"model", "dataloaders", "datamodule", "weights_only"}
         return {
             "fit": skip | {"train_dataloaders", "val_dataloaders"},
             "validate": skip,
@@ -125,6 +128,10 @@ class SelfTrainingCLI(LightningCLI):
             StopFit() if self.subcommand == "fit" else StopAtSignal()
         )
         return trainer
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Return the arguments of the Trainer's method, which is to load tensors and plain values only."""
+        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: Lightning's own lets the checkpoint's hyper-parameters override the user's."""

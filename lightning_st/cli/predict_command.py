@@ -11,7 +11,7 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
-from lightning_st.cli.console import prepare_console
+from lightning_st.cli.console import prepare_console, say
 from lightning_st.cli.lightning_commands import run as run_lightning
 from lightning_st.cli.parsing import add_not_read, make_parser, parse
 from lightning_st.cli.show_command import MOST_PICTURES, sentences_on_stores, store_tiles
@@ -62,7 +62,7 @@ def predict_images(words: Sequence[str]) -> None:
     )
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
         listed = None if config["list"] is None else Path(config["list"])
-        print(leave(found, Path(config["images"]).resolve().name, output, pictures, listed))
+        say(leave(found, Path(config["images"]).resolve().name, output, pictures, listed))
 
 
 def leave(found: PseudoLabels, name: str, output: Path, pictures: int, listed: Path | None = None) -> str:

@@ -8,7 +8,7 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
-from lightning_st.cli.console import prepare_console
+from lightning_st.cli.console import prepare_console, say
 from lightning_st.cli.parsing import RUN_KEYS, add_run_arguments, add_train_settings, make_parser, parse, parse_fields
 from lightning_st.cli.vocabulary import pretrain_vocabulary
 from lightning_st.data import SelfTrainingDataModule
@@ -25,7 +25,7 @@ def pretrain(words: Sequence[str]) -> None:
     config = parse_pretrain(words)
     prepare_console()
     checkpoint = run_pretrain(read_pretrain(config), Path(config["output"]), restart=config["restart"])
-    print(f"For another model: --model.pretrained {checkpoint}")
+    say(f"For another model: --model.pretrained {checkpoint}")
 
 
 def pretrain_parser() -> ArgumentParser:

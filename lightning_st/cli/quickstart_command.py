@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_st.cli.console import say
 from lightning_st.cli.one_sentence import OneSentenceParser
 from lightning_st.cli.shipped_configs import SHIPPED, shipped_names
 from lightning_st.errors import ConfigError
@@ -22,15 +23,15 @@ def quickstart(words: Sequence[str]) -> None:
     parser.add_argument("--output", metavar="DIR", type=Path, help="copy the configs to this new folder")
     output: Path | None = parser.parse_args(words).output
     if output is None:
-        print(_begin("configs/quickstart.yaml"))
-        print("These configs come with lightning_st, under these names in any folder; --output DIR copies them:\n")
-        print("\n".join(f"    {name}" for name in shipped_names()))
+        say(_begin("configs/quickstart.yaml"))
+        say("These configs come with lightning_st, under these names in any folder; --output DIR copies them:\n")
+        say("\n".join(f"    {name}" for name in shipped_names()))
         return
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise ConfigError.expected("--output", "a new folder, or an empty one", str(output))
     shutil.copytree(SHIPPED, output, dirs_exist_ok=True)
-    print(_begin((output / "quickstart.yaml").as_posix()))
-    print(f"{output / 'README.md'} tells of the {len(shipped_names())} configs that were copied.")
+    say(_begin((output / "quickstart.yaml").as_posix()))
+    say(f"{output / 'README.md'} tells of the {len(shipped_names())} configs that were copied.")
 
 
 def _begin(config: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_st.cli.console import say
 from lightning_st.cli.one_sentence import OneSentenceParser
 from lightning_st.reports import compare_runs, write_experiment_report, write_report
 
@@ -19,6 +20,6 @@ def report(words: Sequence[str]) -> None:
     for folder in folders:
         write = write_report if folder in runs else write_experiment_report
         write(folder)
-        print(folder / "report" / "index.html")
+        say(folder / "report" / "index.html")
     if len(runs) > 1:
-        print(compare_runs(runs))
+        say(compare_runs(runs))

@@ -3,10 +3,10 @@
 They lie beside the package in a checkout (``configs/``), and within it in a wheel (``lightning_st/configs/``).
 """
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lightning_st.cli.console import say
 from lightning_st.errors import ConfigError, did_you_mean
 
 _PACKAGE = Path(__file__).parents[1]
@@ -48,6 +48,6 @@ def find_shipped(words: Sequence[str]) -> list[str]:
         if not shipped.is_file():
             hint = did_you_mean(name, shipped_names()) or " `lightning_st quickstart` lists those."
             raise ConfigError(f"{name}: there is no such file here, nor among the configs of lightning_st.{hint}")
-        print(f"lightning_st: {name} is the one that comes with lightning_st.", file=sys.stderr)
+        say(f"lightning_st: {name} is the one that comes with lightning_st.", to_errors=True)
         found[position] = words[position].replace(name, str(shipped))
     return found

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_st.cli.console import say
 from lightning_st.cli.export_command import open_labels, thresholds_of
 from lightning_st.cli.one_sentence import OneSentenceParser
 from lightning_st.errors import ConfigError, ImageError
@@ -38,7 +39,7 @@ def show(words: Sequence[str]) -> None:
         ConfigError: If it names nothing that can be shown.
     """
     if not words or words[0] in ("-h", "--help"):
-        print(_usage())
+        say(_usage())
         return
     if words[0] not in SHEETS:
         raise ConfigError.unknown_choice("thing to show", words[0], SHEETS)
@@ -76,7 +77,7 @@ def stored(words: Sequence[str]) -> None:
     name = "/".join(parts[-3:]) if len(parts) > 2 and parts[-2].startswith("round_") else parts[-1]
     sheet = Sheet("Pseudo-labels", name, sentences_on_stores(index, given.order == "bands"), index.classes)
     count = write_sheet(sheet, store_tiles(index, thresholds, chosen, unreadable), given.output, unreadable)
-    print(f"{given.output / PAGE}: {count} pictures")
+    say(f"{given.output / PAGE}: {count} pictures")
 
 
 def store_tiles(

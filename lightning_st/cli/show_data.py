@@ -8,7 +8,7 @@ import numpy as np
 from jsonargparse import ArgumentParser
 from PIL import Image
 
-from lightning_st.cli.console import prepare_console
+from lightning_st.cli.console import prepare_console, say
 from lightning_st.cli.parsing import add_not_read, make_parser, parse
 from lightning_st.cli.show_command import require_count
 from lightning_st.cli.vocabulary import data_vocabulary
@@ -53,7 +53,7 @@ def labels(words: Sequence[str]) -> None:
     unreadable = Unreadable()
     output = Path(config["output"])
     count = write_sheet(sheet, _label_tiles(split, [c.row for c in chosen], unreadable), output, unreadable)
-    print(f"{output / PAGE}: {count} pictures")
+    say(f"{output / PAGE}: {count} pictures")
 
 
 def augmentations(words: Sequence[str]) -> None:
@@ -76,7 +76,7 @@ def augmentations(words: Sequence[str]) -> None:
     output = Path(config["output"])
     tiles = _augmented_tiles(data, policies, config["count"], config["draws"], unreadable)
     count = write_sheet(sheet, tiles, output, unreadable)
-    print(f"{output / PAGE}: {count} pictures")
+    say(f"{output / PAGE}: {count} pictures")
 
 
 def label_tile(split: Split, row: int, title: str, classes: Sequence[str] | None = None) -> Tile:

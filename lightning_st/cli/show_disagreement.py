@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lightning_st.cli.console import prepare_console
+from lightning_st.cli.console import prepare_console, say
 from lightning_st.cli.one_sentence import OneSentenceParser
 from lightning_st.cli.show_command import require_count
 from lightning_st.cli.show_data import label_tile, small_original
+from lightning_st.cli.stage_commands import parse_recipe, read_recipe, self_train_parser
 from lightning_st.data.image_file import ImageFile
 from lightning_st.data.split import Split
 from lightning_st.errors import ConfigError, StageError
@@ -22,8 +23,8 @@ from lightning_st.reports.run_folder import Round, Run, read_run
 from lightning_st.reports.sheet import PAGE, Sheet, Unreadable, write_sheet
 from lightning_st.reports.tiles import Tile, box_tile, mask_tile
 from lightning_st.selftrain import LABELS_FILE, box_disagreement, mask_disagreement, unmatched_boxes
-from lightning_st.stages import Recipe
 from lightning_st.stages.labelling import VAL_FOLDER
+from lightning_st.stages.manifest_recipe import prediction_recipe
 from lightning_st.stages.train import chosen_checkpoint
 from lightning_st.stages.val_predictions import predict_val, val_data
 from lightning_st.types import BoxKind, ScoreThresholds
@@ -96,6 +97,8 @@ def disagreement(words: Sequence[str]) -> None:
     parser.add_argument(
         "--score_threshold", type=float, help="compare from this score (0-1) on, instead of the store's"
     )
+    about = "the recipe of the run: for a model or a format of your own, which is not run on a manifest's word"
+    parser.add_argument("--config", type=Path, help=about)
     given = parser.parse_args(words)
     require_count(given.count)
     if given.score_threshold is not None and not 0 <= given.score_threshold <= 1:
@@ -104,7 +107,7 @@ def disagreement(words: Sequence[str]) -> None:
     found = find_round(run, given.round)
     require_own(given.output, [STUDENT_FOLDER])
     prepare_console()
-    split, believed = believe(run, found, given.output / STUDENT_FOLDER, given.score_threshold)
+    split, believed = believe(run, found, given.output / STUDENT_FOLDER, given.score_threshold, given.config)
     ranked = rank(split, believed)
     sheet = Sheet(
         "Disagreement of teacher and student",
@@ -116,7 +119,7 @@ def disagreement(words: Sequence[str]) -> None:
     unreadable = Unreadable()
     tiles = _tiles(split, believed, ranked[: given.count], unreadable)
     count = write_sheet(sheet, tiles, given.output, unreadable, besides=[STUDENT_FOLDER])
-    print(f"{given.output / PAGE}: {count} pictures")
+    say(f"{given.output / PAGE}: {count} pictures")
 
 
 def find_round(run: Run, number: int | None) -> Round:
@@ -141,7 +144,9 @@ def find_round(run: Run, number: int | None) -> Round:
     return wanted[-1]
 
 
-def believe(run: Run, round_: Round, folder: Path, score_threshold: float | None) -> tuple[Split, Believed]:
+def believe(
+    run: Run, round_: Round, folder: Path, score_threshold: float | None, config: Path | None = None
+) -> tuple[Split, Believed]:
     """Return the val images, and what both models say of them; the student is asked first.
 
     Args:
@@ -149,12 +154,16 @@ def believe(run: Run, round_: Round, folder: Path, score_threshold: float | None
         round_: The round.
         folder: Gets the student's predictions.
         score_threshold: Look at labels from this score (0-1) on; None for the thresholds of the round's store.
+        config: The recipe that the run was made with; None for what its manifest says, as far as that is no code.
     """
     assert round_.labels is not None
     assert round_.student is not None
-    recipe = Recipe(**run.config)
+    if config is None:
+        recipe, model = prediction_recipe(run.config, run.folder / "manifest.json")
+    else:
+        recipe = read_recipe(parse_recipe(self_train_parser(), ["--config", str(config), "--output", str(folder)]))
+        model = recipe.student.get("model") or recipe.model
     data = val_data(recipe)
-    model = recipe.student.get("model") or recipe.model
     student = predict_val(recipe, data, chosen_checkpoint(round_.student.folder), model, folder)
     teacher = AnnotationIndex.open(round_.labels.folder / VAL_FOLDER / LABELS_FILE)
     thresholds = store_thresholds(round_.labels.folder, len(teacher.classes))

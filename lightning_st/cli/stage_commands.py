@@ -9,7 +9,7 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
-from lightning_st.cli.console import prepare_console
+from lightning_st.cli.console import prepare_console, say
 from lightning_st.cli.parsing import RUN_KEYS, add_run_arguments, add_train_settings, make_parser, parse
 from lightning_st.cli.pretrain_command import check_pretrain
 from lightning_st.cli.vocabulary import recipe_vocabulary
@@ -39,7 +39,7 @@ def self_train(words: Sequence[str]) -> None:
     run_self_train(read_recipe(config), output, restart=config["restart"], shared=config["shared"])
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
         write_report(output)
-        print(f"Report: {output / 'report' / 'index.html'}")
+        say(f"Report: {output / 'report' / 'index.html'}")
 
 
 def pseudo_label(words: Sequence[str]) -> None:

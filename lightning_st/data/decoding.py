@@ -18,7 +18,7 @@ from PIL import Image
 from torch.utils.data import get_worker_info
 
 from lightning_st.errors import ImageError
-from lightning_st.index import open_picture, open_regular, orientation_of
+from lightning_st.index import open_picture, orientation_of, read_part
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -84,9 +84,7 @@ def read_bytes(path: Path | str, offset: int = 0, length: int | None = None) -> 
         ImageError: If the file cannot be read, or ends too early.
     """
     try:
-        with open_regular(path) as file:
-            file.seek(offset)
-            data = file.read() if length is None else file.read(length)
+        data = read_part(path, offset, -1 if length is None else length)
     except OSError as error:
         raise ImageError(path, (error.strerror or str(error)).lower()) from error
     if length is not None and len(data) < length:

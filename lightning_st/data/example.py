@@ -27,6 +27,7 @@ from PIL import Image
 
 from lightning_st.errors import DataError
 from lightning_st.index import default_cache_folder
+from lightning_st.index.cache import make_cache_folder
 
 WHEEL = "deepforest==2.1.0"
 WHEEL_SHA256 = "8c2798d8e9be7f0004b194fe207b76c1d9fff6e711b3db67b9508dcd5d00ae54"
@@ -68,6 +69,8 @@ def fetch_trees(cache_folder: Path | str | None = None) -> dict[str, dict[str, A
     Raises:
         DataError: If they cannot be fetched.
     """
+    if cache_folder is None:
+        make_cache_folder(default_cache_folder())
     cache = default_cache_folder().parent if cache_folder is None else Path(cache_folder).absolute()
     folder = cache / "examples" / "trees"
     make_trees(folder)

@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from lightning_st.errors import CheckpointError, ConfigError, quoted
 from lightning_st.types import IMAGE_MEAN, IMAGE_STD, PADDING_COLOUR, TargetName
 
@@ -123,7 +125,8 @@ def _is_triple(value: Any) -> bool:
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)
+    is_pair = isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)
+    return is_pair and value[0] * value[1] <= (Image.MAX_IMAGE_PIXELS or value[0] * value[1])
 
 
 def _are_names(value: Any) -> bool:

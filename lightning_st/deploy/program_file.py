@@ -1,7 +1,6 @@
 """Files of ``torch.export``: writing one, and predicting with it."""
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.export.passes import move_to_device_pass
 
 from lightning_st.deploy.card import Card
 from lightning_st.deploy.outputs import predictions_of
+from lightning_st.deploy.program_scan import scanned
 from lightning_st.deploy.quiet import without_remarks
 from lightning_st.errors import CheckpointError
 
@@ -50,7 +50,8 @@ def write_program(program: ExportedProgram, card: Card, path: Path) -> None:
 class ProgramModel:
     """A program in a file; a ``deploy.model.Model``.
 
-    ``torch.export.load`` unpickles: open no file of a stranger's.
+    ``torch.export.load`` unpickles and evaluates; what could run is refused before (``program_scan``), as far as it is
+    known. Open no file of a stranger's.
 
     Args:
         path: The file.
@@ -65,16 +66,15 @@ class ProgramModel:
 
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file.")
-        if not zipfile.is_zipfile(path):
-            raise CheckpointError(f"{path}: not a file of torch.export.")
+        archive = scanned(path)
         extra_files = {CARD_FILE: ""}
         with without_remarks():
             try:
-                program = torch.export.load(path, extra_files=extra_files)
+                program = torch.export.load(archive, extra_files=extra_files)
             except Exception as error:  # it documents none
                 reason = str(error).partition("\n")[0] or type(error).__name__
                 raise CheckpointError(f"{path}: not a program that this PyTorch can load ({reason}).") from error
-            self.card = Card.from_strings(json.loads(extra_files[CARD_FILE] or "{}"), path)
+            self.card = Card.from_strings(_strings(extra_files[CARD_FILE], path), path)
             self._module: Any = move_to_device_pass(program, device).module()
         self._device = device
 
@@ -87,3 +87,14 @@ class ProgramModel:
     def predict(self, images: Tensor) -> list[Any]:
         """Return what the program predicts."""
         return predictions_of(self.outputs(images))
+
+
+def _strings(text: str | bytes, path: Path) -> dict[str, str]:
+    """Return the fields of a card, as ``Card.to_strings`` wrote them."""
+    try:
+        strings = json.loads(text or "{}")
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its {CARD_FILE} is no JSON ({error}).") from error
+    if not isinstance(strings, dict):
+        raise CheckpointError(f"{path}: expected its {CARD_FILE} to be an object, got a {type(strings).__name__}.")
+    return strings

@@ -13,6 +13,7 @@ from lightning_st.index.export_masks import export_masks
 from lightning_st.index.export_results import export_results
 from lightning_st.index.export_yolo import export_yolo
 from lightning_st.index.folds import fold_rows
+from lightning_st.index.image_bytes import read_part
 from lightning_st.index.image_labels import VerifiedLabels, read_image_labels
 from lightning_st.index.masks import (
     CONFIDENCE_STEPS,
@@ -24,7 +25,7 @@ from lightning_st.index.masks import (
 )
 from lightning_st.index.merge import merge_indexes
 from lightning_st.index.numbering import class_ids_in, numbered_as
-from lightning_st.index.picture_file import open_picture, open_regular, orientation_of
+from lightning_st.index.picture_file import open_picture, orientation_of
 from lightning_st.index.readers import (
     READERS,
     ImagePlaces,
@@ -75,8 +76,8 @@ __all__ = [
     "pixel_histogram",
     "read_image_labels",
     "open_picture",
-    "open_regular",
     "orientation_of",
+    "read_part",
     "read_store_manifest",
     "same_image_rows",
     "says_labels",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lightning_st.errors import visible
 from lightning_st.index.cache import build_once, cache_key, default_cache_folder
 from lightning_st.index.readers import ReaderOptions, Sources, reader_of, traits_of
 from lightning_st.index.readers.sources import ignore_progress
@@ -82,8 +83,9 @@ def _bar(title: str, is_shown: bool) -> Iterator[Callable[[int, int], None]]:
         yield ignore_progress
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
+        task = bar.add_task(escape(visible(title)), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from hashlib import blake2b
@@ -27,6 +28,37 @@ def default_cache_folder() -> Path:
     """Return the folder of cached indexes: in `LIGHTNING_ST_CACHE` if it is set, else in the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return (Path(chosen) if chosen else platformdirs.user_cache_path("lightning_st")) / "indexes"
+
+
+def make_cache_folder(folder: Path) -> None:
+    """Make a folder of a cache where it is missing; what is in the user's own nobody else can read.
+
+    Args:
+        folder: One that the user names has the permissions that the umask says.
+    """
+    if not os.environ.get(CACHE_VARIABLE) and folder == default_cache_folder():
+        folder.parent.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def refuse_foreign(path: Path) -> None:
+    """Refuse a file of a cache that somebody else has put into a folder that everybody may write, such as /tmp.
+
+    In a folder that a group shares, its members' files are used.
+
+    Raises:
+        ConfigError: Naming the file, and what to do.
+    """
+    try:
+        mode, owner = path.parent.stat().st_mode, path.lstat().st_uid
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if mode & stat.S_IWOTH and owner not in (os.geteuid(), 0):
+        raise ConfigError(
+            f"{path}: the file is another user's, in a folder that everybody may write, so it is not used. Set "
+            f"{CACHE_VARIABLE} or data.cache_folder to a folder of your own, or of your group."
+        )
 
 
 def cache_key(sources: Sources, format_name: str) -> str:
@@ -69,13 +101,15 @@ def build_once(path: Path, build: Callable[[], None]) -> AnnotationIndex:
         build: Writes it there, at once or not at all.
 
     Raises:
-        ConfigError: If the folder cannot be written.
+        ConfigError: If the folder cannot be written, or a file there is not to be trusted: see `refuse_foreign`.
     """
     if (index := _open_or_none(path)) is not None:
         return index
+    lock = path.with_name(path.name + ".lock")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held = _acquire(FileLock(path.with_name(path.name + ".lock")), path)
+        make_cache_folder(path.parent)
+        refuse_foreign(lock)  # a link could lead to a file of ours, which taking the lock would empty
+        held = _acquire(FileLock(lock), path)
     except OSError as error:
         message = f"{path.parent}: the folder of cached indexes cannot be written: {error.strerror}."
         raise ConfigError(f"{message} Set {CACHE_VARIABLE} to a folder that can.") from error
@@ -99,6 +133,7 @@ def _acquire(lock: BaseFileLock, path: Path) -> AbstractContextManager[Any]:
 
 def _open_or_none(path: Path) -> AnnotationIndex | None:
     """Open a cached index; None where it has to be built."""
+    refuse_foreign(path)
     if not path.exists():
         return None
     try:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_st.errors import DataError
+from lightning_st.index.image_bytes import read_part
 from lightning_st.index.image_size import read_image_size
 from lightning_st.index.readers.yolo_names import label_path
 from lightning_st.index.table import AnnotationIndex, ImageRecord
@@ -61,9 +62,7 @@ def _place_image(record: ImageRecord, image: Path) -> None:
     if record.length < 0:
         image.symlink_to(os.path.abspath(record.path))
         return
-    with open(record.path, "rb") as archive:
-        archive.seek(record.offset)
-        image.write_bytes(archive.read(record.length))
+    image.write_bytes(read_part(record.path, record.offset, record.length))
 
 
 def _size(record: ImageRecord) -> tuple[int, int]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import IO
 
 from lightning_st.errors import ImageError
-from lightning_st.index.picture_file import open_picture, open_regular, orientation_of
+from lightning_st.index.image_bytes import open_regular, read_part
+from lightning_st.index.picture_file import open_picture, orientation_of
 
 _LYING = (5, 6, 7, 8)  # EXIF orientations of an image that is stored on its side
 _HEADER_BYTES = 1 << 12  # most headers end before that
@@ -29,25 +30,24 @@ def read_image_size(path: Path | str, offset: int = 0, length: int = -1, upright
         ImageError: If it cannot be opened, is no image, or promises too many pixels.
     """
     try:
-        with io.BufferedReader(open_regular(path)) as file:
-            if length < 0:
+        if length < 0:
+            with io.BufferedReader(open_regular(path)) as file:
                 # Pillow goes back itself.
                 return _plain_jpeg_size(file.read(_HEADER_BYTES)) or _read_size(file, path, upright)
-            file.seek(offset)
-            begin = file.read(min(length, _HEADER_BYTES))
-            return _plain_jpeg_size(begin) or _size_of_member(file, begin, length - len(begin), path, upright)
+        return _size_of_member(path, offset, length, upright)
     except OSError as error:
         raise ImageError(path, (error.strerror or str(error)).lower()) from error
 
 
-def _size_of_member(archive: IO[bytes], begin: bytes, more: int, path: Path | str, upright: bool) -> tuple[int, int]:
+def _size_of_member(path: Path | str, offset: int, length: int, upright: bool) -> tuple[int, int]:
     """Look at the first bytes of a member, and at all of it only where the header is longer."""
+    begin = read_part(path, offset, min(length, _HEADER_BYTES))
     try:
-        return _read_size(io.BytesIO(begin), path, upright)
+        return _plain_jpeg_size(begin) or _read_size(io.BytesIO(begin), path, upright)
     except ImageError:
-        if not more:
+        if len(begin) == length:
             raise
-        return _read_size(io.BytesIO(begin + archive.read(more)), path, upright)
+        return _read_size(io.BytesIO(read_part(path, offset, length)), path, upright)
 
 
 def _plain_jpeg_size(begin: bytes) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ import json
 import mmap
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,8 @@ def map_file(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     except OSError as error:
         raise IndexFileError(f"{path}: the index cannot be opened: {error.strerror}.") from error
     header_end = PREFIX.size + PREFIX.unpack(prefix)[3]
-    header = _decode_header(path, prefix, pages[PREFIX.size : header_end])
+    header = _decode_header(path, prefix, pages[PREFIX.size : min(header_end, size)])
+    _check_header(path, header)
     start = align(header_end)
     if size != start + header["data_size"]:
         expected = start + header["data_size"]
@@ -152,40 +153,50 @@ def _decode_header(path: Path, prefix: bytes, text: bytes) -> dict[str, Any]:
         raise IndexFileError(f"{path}: the header of the index is cut or damaged. Build it again.")
     try:
         header: dict[str, Any] = json.loads(text)
-        is_laid_out = _is_laid_out(header)
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        is_laid_out = False
-    if not is_laid_out:
-        raise IndexFileError(f"{path}: the header of the index is not one of lightning_st's. Build it again.")
+    except (ValueError, RecursionError) as error:
+        raise _foreign(path, "its header is no JSON") from error
     return header
 
 
-_HEADER_TYPES: dict[str, type] = {
-    "classes": list,
-    "class_ids": list,
-    "fingerprint": str,
-    "is_labeled": bool,
-    "has_scores": bool,
-    "root": str,
-    "source": dict,
-    "problems": dict,
-    "containers": list,
+def _foreign(path: Path, problem: str) -> IndexFileError:
+    return IndexFileError(f"{path}: no index that lightning_st wrote: {problem}. Build it again.")
+
+
+def _check_header(path: Path, header: Any) -> None:
+    """Refuse a header that says what no writer says: another could name memory that is not the file's."""
+    if not isinstance(header, dict):
+        raise _foreign(path, "its header is no object")
+    for key, is_such in _HEADER.items():
+        if not is_such(header.get(key)):
+            raise _foreign(path, f"{key!r} of its header is missing or of another kind")
+    try:
+        lengths = {name: header["columns"][name]["shape"][0] for name in COLUMNS}
+    except (KeyError, TypeError, IndexError) as error:
+        raise _foreign(path, "its header lacks a column") from error
+    if not all(type(length) is int and length >= 0 for length in lengths.values()):
+        raise _foreign(path, "a column has no length")
+    byte_counts = {name: lengths[name] for name, dtype in COLUMNS.items() if dtype is BYTES}
+    columns, data_size = place_columns(lengths["widths"], lengths["labels"], byte_counts)
+    if (header["columns"], header["data_size"]) != (columns, data_size):
+        raise _foreign(path, "its columns are of other kinds, or lie elsewhere")
+
+
+def _is_list_of(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(type(item) is kind for item in value)
+
+
+def _is(kind: type) -> Callable[[Any], bool]:
+    return lambda value: type(value) is kind
+
+
+_HEADER: dict[str, Callable[[Any], bool]] = {
+    **{key: _is_list_of(str) for key in ("classes", "containers")},
+    "class_ids": _is_list_of(int),
+    **{key: _is(str) for key in ("fingerprint", "root")},
+    **{key: _is(bool) for key in ("is_labeled", "has_scores")},
+    **{key: _is(dict) for key in ("source", "problems", "columns")},
+    "data_size": _is(int),
 }
-
-
-def _is_laid_out(header: Mapping[str, Any]) -> bool:
-    """Say whether a header is complete, and its columns lie where a writer puts so many."""
-    if not all(isinstance(header[key], kind) for key, kind in _HEADER_TYPES.items()):
-        return False
-    names = all(isinstance(name, str) for name in (*header["classes"], *header["containers"]))
-    ids = len(header["class_ids"]) == len(header["classes"]) and all(
-        type(number) is int for number in header["class_ids"]
-    )
-    lengths = {name: header["columns"][name]["shape"][0] for name in ("widths", "labels", *_BYTE_COLUMNS)}
-    if not (names and ids and all(type(length) is int and length >= 0 for length in lengths.values())):
-        return False
-    placed = place_columns(lengths["widths"], lengths["labels"], {name: lengths[name] for name in _BYTE_COLUMNS})
-    return (header["columns"], header["data_size"]) == placed
 
 
 def said_by(header: Mapping[str, Any]) -> bytes:

@@ -21,6 +21,9 @@ CONFIDENCE_STEPS = 100
 LEVELS = CONFIDENCE_STEPS + 1
 """How many confidences there are: 0 to 100 hundredths."""
 
+MOST_PIXELS = 1 << 28
+"""Of a mask: more than of any image that is read."""
+
 _HEAD = struct.Struct("<III")
 _MASK_LEVEL = 6
 _CONFIDENCE_LEVEL = 1  # noise hardly gets smaller at higher ones, in five times the time
@@ -47,7 +50,8 @@ def encode_mask(mask: NDArray[np.uint8], confidence: NDArray[np.uint8] | None = 
 def decode_mask(data: bytes) -> NDArray[np.uint8]:
     """Return the mask in what `encode_mask` made, uint8 [H, W].
 
-    Of damaged bytes, which `AnnotationIndex.verify` finds, it raises `struct.error`, `zlib.error` or `ValueError`.
+    Raises:
+        ValueError, struct.error, zlib.error: If it is damaged; it takes no more memory then either.
     """
     height, width, length = _HEAD.unpack_from(data)
     return _inflate(data[_HEAD.size : _HEAD.size + length], height, width)
@@ -121,5 +125,7 @@ def ignore_unsure(
 
 def _inflate(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
     # No more than the size that was said: a damaged file shall not fill the memory.
+    if not 0 < height * width <= MOST_PIXELS:
+        raise ValueError(f"a mask of {height} x {width} pixels")
     raw = zlib.decompressobj().decompress(data, height * width)
     return np.frombuffer(raw, np.uint8).reshape(height, width)

@@ -1,15 +1,11 @@
 """Opening the file of a picture with Pillow: which formats, how many pixels, and what is said of one that is broken."""
 
-import errno
 import io
-import os
 import re
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from io import FileIO
 from pathlib import Path
 from typing import IO
 
@@ -50,20 +46,6 @@ def open_picture(data: bytes | IO[bytes], name: Path | str) -> Iterator[Image.Im
         raise ImageError(name, _too_large(error)) from error
     except Exception as error:  # each of Pillow's plugins has its own, from SyntaxError to struct.error
         raise ImageError(name, f"cannot be decoded: {one_line(error)}") from error
-
-
-def open_regular(path: Path | str) -> FileIO:
-    """Open a file to read, unbuffered; a pipe or a device, which might never end, is refused.
-
-    Raises:
-        OSError: If it cannot be opened, or is none.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for who writes to it
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        os.close(descriptor)
-        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR)) if is_folder else OSError(errno.EINVAL, "not a file")
-    return FileIO(descriptor, "rb")
 
 
 def orientation_of(image: Image.Image) -> int:

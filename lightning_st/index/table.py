@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from lightning_st.errors import IndexFileError
 from lightning_st.index.layout import COLUMNS, PLACING, column_said, map_file, rows_in_chunks, said_by
 from lightning_st.index.masks import decode_confidence, decode_mask
-from lightning_st.index.names import decode_name, encode_name, hash_name
+from lightning_st.index.names import decode_name, encode_name, hash_name, normal_name
 from lightning_st.index.problems import BAD_BOX_KINDS, Problems, count_bad_boxes
 
 
@@ -163,8 +165,15 @@ class AnnotationIndex:
         return len(self.boxes) + self.bad_box_count
 
     def name(self, row: int) -> str:
-        """Return the name of an image."""
-        return decode_name(self._name_bytes(row))
+        """Return the name of an image.
+
+        Raises:
+            IndexFileError: If it leads out of its folder, which no reader's names do.
+        """
+        name = decode_name(self._name_bytes(row))
+        if (".." in name or "\0" in name or name.startswith("/")) and normal_name(name) != name:
+            raise IndexFileError(f"{self.path}: {name!r} is not a path below the folder of the images. Build it again.")
+        return name
 
     def iterate_names(self) -> Iterator[str]:
         """Yield the name of every image, in order."""
@@ -212,13 +221,11 @@ class AnnotationIndex:
 
     def mask(self, row: int) -> NDArray[np.uint8] | None:
         """Return the mask of the image of `row`, uint8 [H, W] at its size: class indices and 255; None without one."""
-        data = self._mask_bytes(row)
-        return decode_mask(data) if data else None
+        return self._decoded(row, decode_mask)
 
     def confidence(self, row: int) -> NDArray[np.uint8] | None:
         """Return how sure a teacher was of each pixel of a mask, uint8 [H, W] in hundredths; None for human labels."""
-        data = self._mask_bytes(row)
-        return decode_confidence(data) if data else None
+        return self._decoded(row, decode_confidence)
 
     def find(self, names: Sequence[str]) -> NDArray[np.int64]:
         """Return the row of each name, int64 [len(names)]; -1 where the index does not have it.
@@ -274,6 +281,14 @@ class AnnotationIndex:
         """Raise IndexError for a row that is not there; a negative one would read another image's offsets."""
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of an index of {len(self)} images")
+
+    def _decoded(self, row: int, decode: Callable[[bytes], NDArray[np.uint8] | None]) -> NDArray[np.uint8] | None:
+        """Return what `decode` makes of the mask of an image; None without one."""
+        data = self._mask_bytes(row)
+        try:
+            return decode(data) if data else None
+        except (ValueError, struct.error, zlib.error) as error:
+            raise IndexFileError(f"{self.path}: the mask of {self.name(row)} is damaged. Build it again.") from error
 
     def _mask_bytes(self, row: int) -> bytes:
         """Return the encoded mask of an image; empty where it has none."""

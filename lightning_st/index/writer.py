@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from lightning_st.errors import AnnotationError
 from lightning_st.index.layout import (
     BOX_RECORD,
     BYTES,
@@ -24,7 +25,7 @@ from lightning_st.index.layout import (
     rows_in_chunks,
     said_by,
 )
-from lightning_st.index.names import encode_name, hash_name
+from lightning_st.index.names import encode_name, hash_name, normal_name
 from lightning_st.index.packing import gather_records, pack_boxes, read_records
 from lightning_st.index.problems import Problems, add_problems
 from lightning_st.index.table import AnnotationIndex
@@ -77,19 +78,26 @@ class IndexWriter:
         self._containers = {"": 0}
         self._image_count = self._box_count = 0
         self._has_scores = False
+        self.set_classes(classes, class_ids)  # which may refuse them: before anything is open
         self._bytes = {name: self._open_spool() for name in ("names", "segmentations", "masks")}
         self._byte_counts = dict.fromkeys(self._bytes, 0)
         self._images, self._boxes = self._open_spool(), self._open_spool()
-        self.set_classes(classes, class_ids)
 
     def set_classes(self, classes: Sequence[str], class_ids: Sequence[int] | None = None) -> None:
         """Set the classes, for a reader that learns them while it reads; before the first image with boxes.
 
         Raises:
+            AnnotationError: If a name cannot be written in UTF-8.
             ValueError: If a name stands there twice, or there are not as many ids as names.
         """
         self.classes = tuple(classes)
         self.class_ids = tuple(range(1, len(self.classes) + 1) if class_ids is None else class_ids)
+        for name in self.classes:
+            if not _is_text(name):
+                advice = "Half a pair of surrogates has no bytes, so no file could name the class."
+                raise AnnotationError(
+                    self.source.get("annotations") or self.path, f"{name!r} is no name of a class", advice=advice
+                )
         if len(set(self.classes)) != len(self.classes) or len(self.class_ids) != len(self.classes):
             raise ValueError(f"Expected distinct names and an id for each, got {self.classes} and {self.class_ids}.")
 
@@ -120,9 +128,11 @@ class IndexWriter:
             **boxes: What `pack_boxes` takes: boxes, labels, crowd, scores, areas, segmentations.
 
         Raises:
-            ValueError: If arrays differ in length, a label has no class, `path` does not end in `name`, or an index of
-                images without labels is given boxes.
+            ValueError: If arrays differ in length, a label has no class, `name` leads out of the root, `path` does not
+                end in `name`, or an index of images without labels is given boxes.
         """
+        if normal_name(name) != name:
+            raise ValueError(f"Expected the name of an image to be its path below the root, got {name!r}.")
         container = "" if path is None else self._container_of(str(path), name, length)
         encoded = encode_name(name)
         if boxes:
@@ -288,3 +298,11 @@ class IndexWriter:
         is_of_images = name in (IMAGE_RECORD.names or ())
         spool, dtype = (self._images, IMAGE_RECORD) if is_of_images else (self._boxes, BOX_RECORD)
         yield from (chunk[name].tobytes() for chunk in read_records(spool, dtype, CHUNK_SIZE))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

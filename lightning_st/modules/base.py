@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -12,12 +13,13 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from lightning_st.errors import CheckpointError, ConfigError
+from lightning_st.errors import CheckpointError, ConfigError, visible
 from lightning_st.modules.checkpoints import (
     KEY,
     TASK_PREFIX,
     describe,
     description,
+    read_checkpoint,
     require_classes,
     require_fit,
     task_weights,
@@ -29,6 +31,9 @@ from lightning_st.modules.streams import FiniteCheck, StreamMeans, stream_means
 from lightning_st.modules.task_spec import task_spec
 from lightning_st.modules.tasks import TaskFactory, make_task, refuse_unread
 from lightning_st.types import Batch, EvalBatch, Metric, Task
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 DEFAULT_LR: dict[str, float] = {"sgd": 0.08, "adamw": 1e-3}
 """For batches of 64 (paper.md, section 4.5), and for the small recipe (small_recipe.md)."""
@@ -131,6 +136,26 @@ class TaskModule(LightningModule):
         self._finite_check: FiniteCheck | None = None
         names = ("optimizer", "lr", "momentum", "weight_decay", "schedule", "warmup_steps", "warmup_lr", "step_gamma")
         self.save_hyperparameters({name: getattr(self, name) for name in names} | {"milestones": list(self.milestones)})
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Path | str, *args: Any, **kwargs: Any) -> "Self":  # type: ignore[override]
+        """Return a module with the weights of a checkpoint as Lightning does, but load nothing except plain data.
+
+        Args:
+            checkpoint_path: A file.
+            *args: As Lightning takes them.
+            **kwargs: Likewise; ``task`` and ``classes`` are not in a checkpoint.
+
+        Raises:
+            CheckpointError: If the file cannot be read, or names code that is to make the module.
+        """
+        named = read_checkpoint(checkpoint_path).get("hyper_parameters") or {}
+        if "_instantiator" in named or "_class_path" in named:  # Lightning before 2.6.6 imports them
+            raise CheckpointError(
+                f"{checkpoint_path}: its hyper_parameters name code, which is not run on a file's word."
+            )
+        loaded: Self = super().load_from_checkpoint(checkpoint_path, *args, **{**kwargs, "weights_only": True})
+        return loaded
 
     # Training
 
@@ -299,7 +324,7 @@ class TaskModule(LightningModule):
         self._metric = None
         for name, value in self.evaluation.items():
             # Equal on all ranks, so averaging them changes nothing; Lightning warns of numbers that are not.
-            self.log(f"{split}/{name}", value, prog_bar=name == self.primary_metric, sync_dist=True)
+            self.log(f"{split}/{visible(name)}", value, prog_bar=name == self.primary_metric, sync_dist=True)
 
     def _sum_over_ranks(self, value: Tensor) -> Tensor:
         return cast("Tensor", self.trainer.strategy.reduce(value, reduce_op="sum"))

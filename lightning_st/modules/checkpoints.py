@@ -1,8 +1,7 @@
 """Checkpoints: reading one safely, taking a model's weights from one, and telling two apart."""
 
 import hashlib
-import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_st.errors import CheckpointError
+from lightning_st.models.plain_file import UnreadableError, read_plain
 
 KEY = "lightning_st"
 """Where a checkpoint keeps what this package adds to Lightning's."""
@@ -56,18 +56,18 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
         CheckpointError: If the file is missing, cut short, or not a checkpoint of this package.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = read_plain(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint file.") from error
-    except pickle.UnpicklingError as error:
-        reason = "no file of PyTorch's, or one that holds more than tensors and plain values"
-        raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).") from error
-    except Exception as error:  # of a damaged file it raises whatever its bytes lead to, from IndexError to TypeError
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).") from error
-    if not isinstance(checkpoint, dict) or not _holds_tensors(checkpoint.get("state_dict")):
+    except UnreadableError as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error}).") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint of a TeacherModule or StudentModule.")
     description(checkpoint, path)
+    state = checkpoint["state_dict"]
+    is_named = isinstance(state, dict) and all(type(name) is str for name in state)
+    if not is_named or not all(isinstance(value, Tensor) for value in task_weights(checkpoint).values()):
+        raise CheckpointError(f"{path}: expected state_dict to hold tensors by name. Train anew.")
     return checkpoint
 
 
@@ -92,12 +92,33 @@ def description(checkpoint: Mapping[str, Any], path: Path | str = "the checkpoin
             f"{path}: written by lightning_st {about.get('version')} in schema {about.get('schema')}, "
             f"this version reads schema {SCHEMA}."
         )
-    classes, task = about.get("classes"), about.get("task")
-    names_classes = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-    names_task = isinstance(task, dict) and {"class_path", "init_args"} <= task.keys()
-    if not names_classes or not names_task or "weights" not in about:
-        raise CheckpointError(f"{path}: damaged: it does not say its classes, its model, and which weights it holds.")
+    for name, (is_such, expected) in _FIELDS.items():
+        if not is_such(about.get(name)):
+            raise CheckpointError(f"{path}: expected its lightning_st.{name} to be {expected}. Train anew.")
     return about
+
+
+def _is_task(value: Any) -> bool:
+    is_spec = isinstance(value, dict) and isinstance(value.get("class_path"), str)
+    return is_spec and isinstance(value.get("init_args"), dict) and all(type(key) is str for key in value["init_args"])
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)
+
+
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "classes": (_is_names, "a list of names"),
+    "primary": (lambda value: value is None or isinstance(value, str), "the name of a metric"),
+    "weights": (lambda value: isinstance(value, str), "'ema' or 'raw'"),
+    "task": (_is_task, "a class_path with its init_args"),
+    "image_size": (lambda value: value is None or _is_size(value), "[height, width] in pixels"),
+}
+"""What others read of a description without looking again: a file can say anything."""
 
 
 def load_weights(module: nn.Module, path: Path | str) -> dict[str, Any]:

@@ -110,6 +110,27 @@ def _why_not(spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | Non
     backbone = arguments.get("backbone", "resnet50")
     if not (_names_a_part(backbone, BACKBONES) or (isinstance(backbone, str) and is_timm_name(backbone))):
         return f"its backbone is a class of your own ({backbone}), which is not run on a file's word"
+    named = class_within(arguments)
+    if named is not None:
+        return f"an argument of its model is a class ({named}), which is not run on a file's word"
+    opened = [name for name in arguments.get("backbone_options") or () if str(name).startswith(_OPENS_FILES)]
+    if opened:
+        return f"its backbone_options.{opened[0]} names other files, which are not opened on a file's word"
+    return None
+
+
+_OPENS_FILES = ("pretrained", "checkpoint", "cache_dir")
+"""How the options of timm begin that name files or places to load from."""
+
+
+def class_within(value: object) -> str | None:
+    """Return the first ``class_path`` that stands anywhere in ``value``: whoever builds it would import it."""
+    if isinstance(value, Mapping):
+        if "class_path" in value:
+            return str(value["class_path"])
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return next((found for item in value if (found := class_within(item)) is not None), None)
     return None
 
 

@@ -1,6 +1,5 @@
 """The report of an experiment: ``report/index.html``, ``report.md``, ``experiment.json`` beside its arms."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from lightning_st.reports.experiment_folder import METHODS, Experiment, read_exp
 from lightning_st.reports.experiment_tables import cells_table, effect_tables, methods_table, scores_chart
 from lightning_st.reports.render import environment
 from lightning_st.reports.tables import Table
-from lightning_st.reports.text import counted, markdown
+from lightning_st.reports.text import counted, markdown, write_record, write_text
 from lightning_st.reports.write import swapped_in
 
 BUDGETS = {
@@ -36,13 +35,13 @@ def write_experiment_report(folder: Path) -> dict[str, Any]:
     found = claims(experiment)
     results = _results(experiment, found)
     with swapped_in(experiment.folder / "report") as report:
-        text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        (report / "results.json").write_text(text, encoding="utf-8")
-        (report / "report.md").write_text("\n\n".join(_markdown(experiment, found)) + "\n", encoding="utf-8")
+        write_record(report / "results.json", results)
+        write_text(report / "report.md", "\n\n".join(_markdown(experiment, found)) + "\n")
         page = environment().get_template("experiment.html.jinja")
         chart = scores_chart(experiment)
         cells, *others = _tables(experiment)
-        (report / "index.html").write_text(
+        write_text(
+            report / "index.html",
             page.render(
                 name=experiment.folder.resolve().name,
                 claims=found,
@@ -52,7 +51,6 @@ def write_experiment_report(folder: Path) -> dict[str, Any]:
                 chart=chart,
             )
             + "\n",
-            encoding="utf-8",
         )
     return results
 

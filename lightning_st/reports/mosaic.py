@@ -5,6 +5,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from lightning_st.errors import visible
+
 CELL = 320
 """Pixels of a picture's longer side, and the width of a column."""
 
@@ -69,11 +71,11 @@ def _paste_row(
 ) -> None:
     title, pictures = row
     if title:
-        draw.text((_GAP, top), fitted(title, font, sheet.width - 2 * _GAP), _INK, font)
+        draw.text((_GAP, top), fitted(visible(title), font, sheet.width - 2 * _GAP), _INK, font)
         top += _LINE + _GAP // 2
     for column, (image, lines) in enumerate(pictures):
         left = _GAP + column * (CELL + _GAP)
         sheet.paste(image, (left, top))
         for number, line in enumerate(lines[:_TEXT_LINES]):
             place = left, top + image.height + 4 + number * _LINE
-            draw.text(place, fitted(line, font, CELL), _SOFT if number else _INK, font)
+            draw.text(place, fitted(visible(line), font, CELL), _SOFT if number else _INK, font)

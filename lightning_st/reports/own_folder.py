@@ -4,8 +4,8 @@ All that was written is named in a file of that folder. So a folder without it, 
 """
 
 import json
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,10 +32,10 @@ def own_folder(folder: Path, besides: Sequence[str] = ()) -> Iterator[Path]:
     """
     require_own(folder, besides)
     folder.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
+    beside = folder / f"{_PARTIAL}{secrets.token_hex(8)}"
+    beside.mkdir()
     try:
         yield beside
-        beside.chmod(0o755)
         files = sorted(str(path.relative_to(beside)) for path in beside.rglob("*") if path.is_file())
         mark = json.dumps({"schema": _SCHEMA, "written_by": "lightning_st", "files": files}, indent=2)
         # In this order a kill at any moment leaves files that the mark names.

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from lightning_st.errors import ImageError
-from lightning_st.index import AnnotationIndex, Annotations, ImageRecord, open_picture, open_regular, orientation_of
+from lightning_st.index import AnnotationIndex, Annotations, ImageRecord, open_picture, orientation_of, read_part
 from lightning_st.reports.outlines import class_colour, draw_outlines
 from lightning_st.reports.overlays import BACKGROUND, draw_mask
 from lightning_st.types import BoxKind, ScoreThresholds
@@ -151,9 +151,7 @@ def load_thumbnail(record: ImageRecord, side: int = _SIDE) -> tuple[Image.Image,
         ImageError: If it cannot be read.
     """
     try:
-        with open_regular(record.path) as file:
-            file.seek(record.offset)
-            content = file.read(record.length)
+        content = read_part(record.path, record.offset, record.length)
     except OSError as error:
         raise ImageError(record.name, (error.strerror or str(error)).lower()) from error
     with open_picture(content, record.name) as image:

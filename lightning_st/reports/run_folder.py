@@ -325,7 +325,7 @@ def _refuse_misfit(path: Path, record: dict[str, Any], shape: Shape) -> None:
 
 
 def _rounds(run: Path) -> Iterator[Round]:
-    numbers = [int(match[1]) for path in run.glob("round_*") if (match := re.fullmatch(r"round_(\d+)", path.name))]
+    numbers = [int(match[1]) for path in run.glob("round_*") if (match := re.fullmatch(r"round_(\d{1,4})", path.name))]
     teacher = _training(run, "round_0/teacher")
     for number in range(max(numbers, default=0) + 1):
         student = _training(run, f"round_{number}/student")

@@ -12,6 +12,7 @@ from lightning_st.reports.outlines import class_colour
 from lightning_st.reports.overlays import BACKGROUND
 from lightning_st.reports.own_folder import own_folder
 from lightning_st.reports.render import environment
+from lightning_st.reports.text import write_text
 from lightning_st.reports.tiles import Tile
 
 PAGE, MOSAIC, PICTURES = "index.html", "sheet.png", "pictures"
@@ -106,7 +107,7 @@ def fill_sheet(
     groups = [(title, [picture for _, picture in group]) for title, group in groupby(written, key=lambda pair: pair[0])]
     page = environment().get_template("sheet.html.jinja")
     text = page.render(sheet=sheet, groups=groups, legend=_legend(sheet.classes), unreadable=lines, mosaic=MOSAIC)
-    (folder / PAGE).write_text(text + "\n", encoding="utf-8", errors="backslashreplace", newline="\n")
+    write_text(folder / PAGE, text + "\n")
     columns = max(len(group) for _, group in groups) if sheet.in_rows else _COLUMNS
     captioned = [(title, [(folder / p.file, p.lines) for p in group]) for title, group in groups]
     write_mosaic(folder / MOSAIC, captioned, columns)

@@ -1,7 +1,12 @@
 """How numbers and names are written in a report, and Markdown that no name can break."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_st.errors import visible
 
 MISSING = "-"
 """Stands where there is no number."""
@@ -116,7 +121,7 @@ def markdown(text: str) -> str:
         >>> print(markdown("<b>x|y __init__ pseudo_label"))
         &lt;b&gt;x\|y \_\_init\_\_ pseudo_label
     """
-    one_line = " ".join(text.split())
+    one_line = visible(" ".join(text.split()))
     plain = one_line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MARKDOWN.sub(r"\\\g<0>", plain)
 
@@ -132,3 +137,14 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], text_co
     rules = ["---" if column < text_columns else "---:" for column in range(len(header))]
     lines = [[markdown(cell) for cell in header], rules, *([markdown(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a page or Markdown; what names could do to a reader, or to UTF-8, is spelt out: see `visible`."""
+    path.write_text(visible(text, keep="\n"), encoding="utf-8", newline="\n")
+
+
+def write_record(path: Path, record: Any) -> None:
+    """Write JSON; the bytes of a name that are no UTF-8 become the escapes that JSON has for them."""
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")

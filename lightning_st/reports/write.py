@@ -1,6 +1,5 @@
 """Writing a report: everything beside its place first, then swapped in."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from lightning_st.reports.metrics import run_metrics
 from lightning_st.reports.pictures import Gallery, draw_gallery
 from lightning_st.reports.render import render_html, render_markdown
 from lightning_st.reports.run_folder import Run, read_run
+from lightning_st.reports.text import write_record, write_text
 
 
 def write_report(run_folder: Path) -> dict[str, Any]:
@@ -35,9 +35,9 @@ def write_report(run_folder: Path) -> dict[str, Any]:
     with swapped_in(run.folder / "report") as report:
         gallery, notes = _draw(run, report)
         contents = gather(run, gallery, notes)
-        _write(report / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        _write(report / "report.md", render_markdown(contents))
-        _write(report / "index.html", render_html(contents))
+        write_record(report / "metrics.json", metrics)
+        write_text(report / "report.md", render_markdown(contents))
+        write_text(report / "index.html", render_html(contents))
     return metrics
 
 
@@ -71,7 +71,3 @@ def swapped_in(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(new, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")  # of names that are no UTF-8

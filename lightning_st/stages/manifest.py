@@ -7,8 +7,8 @@ with state "complete". So a stage is skipped, goes on, starts, or refuses by com
 import json
 import math
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from enum import Enum
@@ -63,14 +63,13 @@ def write_json(path: Path, record: Any) -> None:
     """Write JSON beside ``path`` and rename it, so that a reader sees the old file or the new one; NaN becomes null."""
     text = json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name that is no UTF-8 is written as JSON writes half a surrogate pair: \udcff.
-    data = (text + "\n").encode("utf-8", "backslashreplace")
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-        file.write(data)
+    beside = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    # The bytes of a file's name that are no UTF-8 become the escapes that JSON has for them.
+    with beside.open("x", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    os.replace(beside, path)
 
 
 def plain(value: Any) -> Any:

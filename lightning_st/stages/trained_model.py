@@ -1,13 +1,18 @@
 """The model in a checkpoint: made again from what the checkpoint says, or from a config."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+from PIL import Image
+from torch import Tensor
+
 from lightning_st.data.options import read_size
-from lightning_st.errors import ConfigError
+from lightning_st.errors import CheckpointError, ConfigError
 from lightning_st.modules import load_weights, read_checkpoint, rebuildable_spec
+from lightning_st.modules.checkpoints import require_fit, task_weights
 from lightning_st.stages.building import build_factory
 from lightning_st.types import Task
 
@@ -46,9 +51,14 @@ class TrainedModel:
             CheckpointError: If the checkpoint cannot be read, or does not say what its model is.
             ConfigError: If the size of the images is not known, or none.
         """
-        about = read_checkpoint(checkpoint)["lightning_st"]
-        spec = rebuildable_spec(about, checkpoint) if model is None else dict(model)
-        size = about.get("image_size") if image_size is None else image_size
+        content = read_checkpoint(checkpoint)
+        about = content["lightning_st"]
+        if model is None:
+            spec = rebuildable_spec(about, checkpoint)
+            _refuse_unlike(spec, about["classes"], task_weights(content), checkpoint)
+        else:
+            spec = dict(model)
+        size = _said_size(about, checkpoint) if image_size is None else image_size
         if size is None:
             advice = "The checkpoint does not say on which size of images it was trained."
             raise ConfigError.expected("image_size", "given: a number of pixels, or [height, width]", None, advice)
@@ -63,3 +73,42 @@ class TrainedModel:
         task = build_factory(self.spec)(self.classes)
         load_weights(task, self.checkpoint)
         return cast(Task, task.eval())
+
+
+def _refuse_unlike(
+    spec: Mapping[str, Any], classes: Sequence[str], weights: Mapping[str, Tensor], checkpoint: Path | str
+) -> None:
+    """Refuse a checkpoint that says of its model what its weights are not, before a byte of such a model is taken.
+
+    Raises:
+        CheckpointError: If no such model can be made, or it has other weights.
+    """
+    try:
+        with torch.device("meta"):
+            weightless: Any = build_factory(spec)(classes)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:  # arguments of a wrong type, say
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{checkpoint}: its model cannot be made from what it says ({reason}).") from error
+    require_fit(weights, weightless.state_dict(), checkpoint)
+    repeated = [name for name, value in weights.items() if not _is_whole(value)]
+    if repeated:
+        raise CheckpointError(
+            f"{checkpoint}: expected whole tensors, got one whose elements it repeats: {repeated[0]}."
+        )
+
+
+def _is_whole(value: Tensor) -> bool:
+    """Return whether a file holds all elements of a tensor: one that repeats a few of them can claim any size."""
+    return value.layout == torch.strided and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
+
+
+def _said_size(about: Mapping[str, Any], checkpoint: Path | str) -> Any:
+    """Return the size of the images as the checkpoint says it, None where it does not.
+
+    Raises:
+        CheckpointError: If no image of that size is read.
+    """
+    size, most = about.get("image_size"), Image.MAX_IMAGE_PIXELS
+    if size is not None and most is not None and size[0] * size[1] > most:
+        raise CheckpointError(f"{checkpoint}: expected its image_size to have at most {most} pixels, got {size}.")
+    return size

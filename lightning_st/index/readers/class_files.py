@@ -8,6 +8,9 @@ from typing import Any
 from lightning_st.errors import AnnotationError, quoted
 from lightning_st.index.readers.sources import begins_json
 
+MOST_BYTES = 1 << 28
+"""Of a file that is read as a whole: names of classes, a YAML, the boxes of one image."""
+
 
 def read_class_names(path: Path) -> list[str]:
     """Read a file of class names: a name a line, or a JSON list of them.
@@ -31,6 +34,10 @@ def read_text(path: Path) -> str:
         AnnotationError: If it cannot be opened, or is not UTF-8.
     """
     try:
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise AnnotationError(
+                path, f"the file has {size} bytes, more than {MOST_BYTES}, which none of its kind has"
+            )
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise AnnotationError(path, f"the file cannot be opened: {error.strerror}") from error

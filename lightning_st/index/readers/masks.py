@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_st.errors import AnnotationError, ImageError
+from lightning_st.index.image_bytes import open_regular
 from lightning_st.index.masks import encode_mask
-from lightning_st.index.picture_file import open_picture, open_regular
+from lightning_st.index.picture_file import open_picture
 from lightning_st.index.problems import UNREADABLE_MASK, count_problem
 from lightning_st.index.readers.boxes import UNREADABLE
 from lightning_st.index.readers.class_files import read_class_names

@@ -1,5 +1,6 @@
 """A tar archive of images without labels, or a tar of such tars: members are read at their offset, never unpacked."""
 
+import errno
 import logging
 import tarfile
 from collections.abc import Callable, Iterator
@@ -16,8 +17,8 @@ logger = logging.getLogger(__name__)
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _REPORT_EVERY = 1000  # members
-_BROKEN = (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError)
-"""What tarfile raises of a broken header: some fields it does not check."""
+# The standard library reads as much as a header claims, and calls itself for each header upon a header.
+_DAMAGED = (tarfile.TarError, OSError, OverflowError, MemoryError, RecursionError, ValueError, EOFError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,9 @@ def stream_members(sources: Sources) -> Iterator[TarMember]:
             for member in _images_in(archive, path, sources.advance):
                 is_empty = False
                 yield member
-    except _BROKEN as error:
+    except _DAMAGED as error:
         advice = "Images are read from a folder, or an uncompressed tar archive."
-        raise AnnotationError(path, f"the tar archive cannot be read: {_said(error)}", advice=advice) from error
+        raise AnnotationError(path, f"the tar archive cannot be read: {_reason(error)}", advice=advice) from error
     if is_empty:
         tried = ", ".join(IMAGE_EXTENSIONS)
         raise AnnotationError(path, "the tar archive holds no image", advice=f"Looked for {tried}.")
@@ -99,8 +100,8 @@ def _images_within(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path
     try:
         with file, tarfile.open(fileobj=file, mode="r:") as nested:
             yield from _images_in(nested, path, ignore_progress, is_outer=False)
-    except _BROKEN as error:
-        problem = f"the tar archive in it cannot be read: {_said(error)}"
+    except _DAMAGED as error:
+        problem = f"the tar archive in it cannot be read: {_reason(error)}"
         raise AnnotationError(path, problem, record=member.name) from error
 
 
@@ -114,6 +115,8 @@ def _regular_files(archive: tarfile.TarFile, path: Path) -> Iterator[tuple[str, 
         end = member.offset
         name = normal_name(member.name)
         if name and member.isreg() and not member.issparse():
+            if member.size >= 2**62:  # no file ends there, and no column of an index holds it
+                raise tarfile.ReadError("unexpected end of data")
             yield name, member
         elif name and is_image_name(name) and (member.isreg() or member.issym() or member.islnk()):
             left_out.append(name)
@@ -122,8 +125,16 @@ def _regular_files(archive: tarfile.TarFile, path: Path) -> Iterator[tuple[str, 
         logger.warning("%s: %d images are %s, such as %s.", path, len(left_out), what, left_out[0])
 
 
-def _said(error: Exception) -> str:
-    return "its headers stand in one another" if isinstance(error, RecursionError) else one_line(error)
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "its headers stand in one another"
+    if isinstance(error, OSError) and error.errno != errno.EINVAL:
+        return error.strerror or one_line(error)
+    return (
+        one_line(error)
+        if isinstance(error, tarfile.TarError)
+        else f"a header claims what cannot be ({one_line(error)})"
+    )
 
 
 def _refuse_compressed(path: Path) -> None:

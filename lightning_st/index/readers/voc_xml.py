@@ -7,6 +7,9 @@ from xml.etree import ElementTree
 
 from lightning_st.errors import AnnotationError, quoted
 
+MOST_BYTES = 1 << 26
+"""Of an XML file, whose elements take many times as much memory."""
+
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -60,6 +63,10 @@ def read_names(path: Path) -> Iterator[str]:
 
 def _parse(path: Path) -> ElementTree.Element:
     try:
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise AnnotationError(
+                path, f"the file has {size} bytes, more than {MOST_BYTES}, which no XML of one image has"
+            )
         root = ElementTree.parse(path).getroot()
     except OSError as error:
         raise AnnotationError(path, f"the file cannot be opened: {error.strerror}") from error

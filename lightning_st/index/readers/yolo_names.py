@@ -1,5 +1,6 @@
 """The files of class names beside YOLO labels: data.yaml, or a name a line."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import yaml
 from lightning_st.errors import AnnotationError, quoted
 from lightning_st.index.readers.class_files import read_class_names, read_text, refuse_wrong_names
 from lightning_st.index.readers.sources import Sources
+
+logger = logging.getLogger(__name__)
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 TEXT_NAMES = ("classes.txt", "obj.names")
@@ -24,7 +27,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         # Every scalar as the text that stands there: a class may be called "no" or "1.0".
-        content = yaml.load(read_text(path), Loader=yaml.BaseLoader)
+        content = yaml.BaseLoader(read_text(path)).get_single_data()
     except RecursionError as error:
         raise AnnotationError(path, "no valid YAML: lists and mappings stand in one another too deep") from error
     except yaml.YAMLError as error:
@@ -95,10 +98,12 @@ def split_of(path: Path, name: str) -> tuple[Path, Path | None] | None:
     root = dataset_root(path, content)
     for candidate in _candidates(path, root, said):
         # Not Path.is_dir: it raises for names that are too long.
-        if os.path.isdir(candidate):
-            return Path(os.path.realpath(candidate)), None
-        if os.path.isfile(candidate):
-            return root, Path(os.path.realpath(candidate))
+        is_folder = os.path.isdir(candidate)
+        if is_folder or os.path.isfile(candidate):
+            found = Path(os.path.realpath(candidate))
+            if not found.is_relative_to(path.resolve().parent):  # as many do; what is opened there is said
+                logger.info("%s: its %s lies elsewhere: %s.", path, name, found)
+            return (found, None) if is_folder else (root, found)
     raise AnnotationError(path, f"there is no folder or file {quoted(said)} below {root}", record=name)
 
 

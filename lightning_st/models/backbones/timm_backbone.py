@@ -118,7 +118,7 @@ def _create(name: str, levels: tuple[int, ...], pretrained: bool | str, options:
         if not pretrained:
             raise
         raise CheckpointError(f"{name}: pretrained weights cannot be had: {error}") from error
-    except (TypeError, AssertionError, IndexError, AttributeError) as error:
+    except (TypeError, AssertionError, LookupError, AttributeError, ValueError) as error:
         raise ConfigError(f"timm cannot make backbone {name!r} with options {options}: {error}.") from error
 
 

@@ -2,16 +2,15 @@
 
 import logging
 import os
-import pickle
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lightning_st.errors import CheckpointError
+from lightning_st.models.plain_file import UnreadableError, read_plain
 
 logger = logging.getLogger(__name__)
 
@@ -123,10 +122,10 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = read_plain(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no such file of weights.") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+    except (OSError, SafetensorError, UnreadableError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: cannot be read as a file of weights: {reason}") from error
     for key in ("state_dict", "model"):
