@@ -1,7 +1,7 @@
 """Fixtures that every room shares."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +18,22 @@ SHARED_DATA = Path(os.environ.get("LIGHTNING_ST_SHARED_DATA", Path(__file__).par
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the fault tests be run in full."""
     parser.addoption("--kills", type=int, default=8, help="how often tests/faults kills runs, in all")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Spell out what no UTF-8 can say, such as some names of files: pytest-xdist cannot send it."""
+    report = yield
+    report.sections = [(title, plain_text(text)) for title, text in report.sections]
+    if report.longrepr is not None and not isinstance(report.longrepr, tuple):
+        text = str(report.longrepr)
+        report.longrepr = report.longrepr if text == plain_text(text) else plain_text(text)
+    return report
+
+
+def plain_text(text: str) -> str:
+    """Return a text with escapes in the place of half surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @pytest.fixture(autouse=True)

@@ -171,7 +171,7 @@ LABELLING = Record(
 )
 """The manifest of a store of pseudo-labels."""
 
-EVALUATION = Record({"primary": TEXT, "splits": Each(Each(MAYBE)), "images": Each(MAYBE_COUNT)})
+EVALUATION = Record({"primary": MAYBE_TEXT, "splits": Each(Each(MAYBE)), "images": Each(MAYBE_COUNT)})
 """The numbers of a model."""
 
 CHECK = Record(

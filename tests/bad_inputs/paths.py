@@ -127,7 +127,7 @@ TABLE = [
     Bad("a link to nowhere", in_place_of_first(lambda p: os.symlink("nowhere", p)), Used(said=r"unlabeled +9 ")),
     Bad("a folder called jpg", in_place_of_first(os.mkdir), Used(said=r"unlabeled +9 ")),
     Bad("a pipe called jpg", in_place_of_first(os.mkfifo), Used(said=r"unlabeled +9 ")),
-    Bad("a pipe that is annotated", labeled_pipe, Skipped(r"1 image .*cannot be read(?s:.*)a\.jpg: not a file")),
+    Bad("a pipe that is annotated", labeled_pipe, Skipped(r"1 image .*cannot be read(?s:.*)a\.jpg: not a regular file")),
     Bad("a pipe of annotations", pipe_of_annotations, Refused(r"annotations\.json: expected a file or a folder")),
     Bad("a link that leads out", leaving_link, Used({"boxes": BOXES})),
     Bad("an image that is gone", lambda c: [place(c, START), (c.folder / "set/images/a.jpg").unlink()],

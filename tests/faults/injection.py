@@ -6,15 +6,15 @@ are what a run does that must not be done by halves.
 
 import json
 import os
+import secrets
 import signal
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-KINDS = ("index", "rename", "renamed", "manifest", "step", "gradient", "evaluation", "labelling", "half a checkpoint")
-"""A record is added to an index; a file is about to get its name, or has it; a manifest is about to be written; a batch
+KINDS = ("index", "beside", "rename", "renamed", "step", "gradient", "evaluation", "labelling", "half a checkpoint")
+"""A record is added to an index; a file is about to be written beside its place, to get its name, or has it; a batch
 begins; its gradient is there; a batch of an evaluation; of a labelling; a checkpoint is written to its half."""
 
 
@@ -29,7 +29,7 @@ def install(faults: str) -> None:
     injector.before(writer.IndexWriter, "add", "index")
     injector.before(os, "replace", "rename")
     injector.after(os, "replace", "renamed")
-    injector.before(tempfile, "NamedTemporaryFile", "manifest")
+    injector.before(secrets, "token_hex", "beside")
     for name, kind in {
         "on_train_batch_start": "step",
         "on_after_backward": "gradient",
