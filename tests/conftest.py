@@ -1,5 +1,6 @@
 """Fixtures that every room shares."""
 
+import logging
 import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -40,6 +41,15 @@ def plain_text(text: str) -> str:
 def _cache_in_tmp(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache."""
     monkeypatch.setenv("LIGHTNING_ST_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """A command in one test does not decide what another logs."""
+    yield
+    log = logging.getLogger("lightning_st")
+    log.setLevel(logging.NOTSET)
+    log.handlers.clear()
 
 
 @pytest.fixture(scope="session")
