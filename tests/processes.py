@@ -94,6 +94,8 @@ def _run(words: list[str], log: Path, environment: dict[str, str]) -> None:
     import torch
     from lightning.pytorch.utilities import rank_zero_only
 
+    multiprocessing.set_start_method("fork", force=True)  # else loaders' workers come from a server of their own
+
     from lightning_st.cli import main
 
     rank_zero_only.rank = int(environment.get("LOCAL_RANK", "0"))  # else as it was when the server imported Lightning

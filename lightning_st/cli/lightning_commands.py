@@ -20,7 +20,7 @@ from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import CheckpointError, ConfigError, LightningSTError
 from lightning_st.modules import TaskModule, read_checkpoint
 from lightning_st.stages.building import import_name
-from lightning_st.stages.last_checkpoint import rest_before_step, rest_before_validation
+from lightning_st.stages.last_checkpoint import rest_after_validation, rest_before_step, rest_before_validation
 from lightning_st.stages.stopping import StopAtSignal, StopTraining
 from lightning_st.stages.trainers import refusals_of_the_trainer
 
@@ -146,8 +146,12 @@ class StopFit(StopTraining):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Say that the step, or the validation, which is about to begin is still to be done."""
-        if self.is_stopping:
-            (rest_before_validation if trainer.validating else rest_before_step)(checkpoint)
+        if not self.is_stopping:
+            rest_after_validation(checkpoint)
+        elif trainer.validating:
+            rest_before_validation(checkpoint)
+        else:
+            rest_before_step(checkpoint)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
         """Let a validation end: there is no checkpoint from before it."""

@@ -4,6 +4,7 @@ import os
 import signal
 import weakref
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from multiprocessing import parent_process
 from threading import Thread
 from typing import Any, Generic, TypeVar
 
@@ -149,7 +150,9 @@ def _begin_worker(worker: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent sends SIGTERM, as it does to workers that it has no time to let go."""
-    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+    """End this process when that of its loader sends SIGTERM, as it does to workers that it has no time to let go."""
+    loader = parent_process()  # not os.getppid(), which may be a server that forks for it
+    assert loader is not None
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != loader.pid:
         pass
     os._exit(0)

@@ -61,6 +61,12 @@ def rest_before_validation(checkpoint: dict[str, Any]) -> None:
     checkpoint["loops"]["fit_loop"][_VALIDATION] |= loop
 
 
+def rest_after_validation(checkpoint: dict[str, Any]) -> None:
+    """Let a state say that no validation is in its midst, also after one that was made up for: Lightning counts it on."""
+    counts = checkpoint["loops"]["fit_loop"][_VALIDATION]["total"]
+    counts["ready"] = counts["started"] = counts["processed"] = counts["completed"]
+
+
 def keep_as(path: Path, other: Path) -> None:
     """Let a file have a second name, whatever had that before; ``path`` is there at every moment."""
     beside = other.with_name(f"{other.name}.new")
@@ -134,8 +140,7 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let the state of Lightning's loops say where a training that resumes from it goes on."""
         rest_before_step(checkpoint)
-        if self._is_before_validation:
-            rest_before_validation(checkpoint)
+        (rest_before_validation if self._is_before_validation else rest_after_validation)(checkpoint)
 
     def _write(self, trainer: Trainer) -> None:
         _require_finite(trainer.lightning_module, trainer.global_step, self.last_model_path)

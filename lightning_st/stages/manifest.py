@@ -165,7 +165,8 @@ def complete(folder: Path, **facts: Any) -> None:
     record = read_manifest(folder)
     assert record is not None, f"{folder} has no manifest: begin() comes first"
     if "began" in record:
-        record["seconds"] = round(time.time() - record.pop("began"), 1)
+        # Between two processes there is no other clock; a machine's may be set back meanwhile.
+        record["seconds"] = max(0.0, round(time.time() - record.pop("began"), 1))
     write_json(folder / FILE_NAME, {**record, **facts, "state": "complete"})
 
 

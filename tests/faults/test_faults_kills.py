@@ -35,6 +35,7 @@ def test_a_run_that_is_killed_ends_as_one_that_is_not(tmp_path: Path, kills: int
     done = runs = 0
     while done < kills:
         shutil.rmtree(output)
+        shutil.rmtree(tmp_path / "cache")  # the indexes are built anew, or not to their end
         runs += 1
         status = -1
         while done < kills and status != 0:

@@ -83,3 +83,10 @@ def test_json_holds_no_nan_and_a_failed_write_leaves_the_old_file(tmp_path):
         write_json(path, loop)
     assert json.loads(path.read_text()) == {"AP": None, "AP50": 0.5}
     assert [child.name for child in tmp_path.iterdir()] == ["evaluation.json"]
+
+
+def test_a_clock_that_is_set_back_makes_no_time_negative(tmp_path, monkeypatch):
+    begin(tmp_path / "stage", "teacher", {}, Action.START)
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    complete(tmp_path / "stage")
+    assert read_manifest(tmp_path / "stage")["seconds"] == 0.0
