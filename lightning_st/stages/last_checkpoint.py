@@ -62,7 +62,7 @@ def rest_before_validation(checkpoint: dict[str, Any]) -> None:
 
 
 def rest_after_validation(checkpoint: dict[str, Any]) -> None:
-    """Let a state say that no validation is in its midst, also after one that was made up for: Lightning counts it on."""
+    """Let a state say that no validation is in its midst; one that was made up for leaves counts that say so."""
     counts = checkpoint["loops"]["fit_loop"][_VALIDATION]["total"]
     counts["ready"] = counts["started"] = counts["processed"] = counts["completed"]
 
