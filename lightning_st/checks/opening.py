@@ -17,4 +17,5 @@ def open_splits(data: SelfTrainingDataModule) -> dict[str, Split]:
         raise ConfigError.expected("data.labeled.images (or unlabeled, val, test)", "given", None)
     if data.pseudo_labels is not None:
         splits["pseudo"] = data.open_pseudo_labels(splits, max_bad_fraction=1.0)
+        splits["pseudo"].index.verify()
     return splits

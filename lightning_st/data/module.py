@@ -131,7 +131,7 @@ class SelfTrainingDataModule(LightningDataModule):
         self.augment = DEFAULT_POLICY[self.target] if augment is None else augment
         self._policy = make_policy(self.augment, self.image_size, self.target, **(augment_options or {}))
         self._splits: dict[str, Split] = {}
-        self._found_no_leak = False
+        self._is_looked_at = False
         self._loaders: weakref.WeakSet[BatchLoader[Any]] = weakref.WeakSet()
         self._prediction: tuple[str, Sequence[NDArray[np.int64]] | None] = ("unlabeled", None)
         self.bad_images: dict[str, str] = {}
@@ -147,11 +147,14 @@ class SelfTrainingDataModule(LightningDataModule):
 
         Raises:
             DataError: If images of val or test are also trained on.
+            IndexFileError: If the store of pseudo-labels was changed since it was written: it may come from elsewhere.
         """
         self.setup()
-        if not self._found_no_leak:
+        if not self._is_looked_at:
             refuse_leaks(self._splits)
-            self._found_no_leak = True
+            if "pseudo" in self._splits:
+                self._splits["pseudo"].index.verify()  # reads all of it, which opening it shall not
+            self._is_looked_at = True
 
     def setup(self, stage: str | None = None) -> None:
         """Open the indexes; a second call does nothing.

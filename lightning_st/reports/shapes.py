@@ -137,6 +137,7 @@ RUN = Record(
         "fingerprints": GROUP,
         "data": Each(_SET),
         "bad_images": Each(ListOf(TEXT)),
+        "signs": ListOf(TEXT),
         "patience": Record({"best_round": MAYBE_COUNT, "stopped": MAYBE_TEXT}),
     }
 )

@@ -12,13 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
-from lightning_st.modules import (
-    StudentModule,
-    TaskModule,
-    TeacherModule,
-    checkpoint_fingerprint,
-    portable_spec,
-)
+from lightning_st.modules import StudentModule, TaskModule, TeacherModule, checkpoint_fingerprint, portable_spec
 from lightning_st.stages.announce import announce
 from lightning_st.stages.building import arguments_of_class, build, build_factory, import_name
 from lightning_st.stages.evaluate import evaluate, is_better
