@@ -1,23 +1,19 @@
 """Target assignment, loss and its gradient: this package against torchvision's RetinaNet, on the same anchors.
 
-    python benchmarks/retinanet_loss.py [--images 16] [--size 640] [--classes 80] [--repeats 5] [--device cpu]
-
 Both start from the head's outputs and end with the gradients by them, so that convolutions, the same in both, do not
 count. Images hold 1 to 14 boxes, 7 on average (COCO's mean); here they are padded to 32 rows. torchvision matches by
-the same rule (0.5, each box claims its best anchor). The two run in turns; medians, with the lowest and highest.
+the same rule (0.5, each box claims its best anchor); the losses are compared before they are timed.
 """
 
-import argparse
 import time
-from collections.abc import Callable
-from statistics import median
+from collections.abc import Callable, Iterator
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.models.detection._utils import Matcher
 
+from benchmarks.measuring import OURS, Comparison, Settings, interleave
 from lightning_st.models import RetinaNet
 from lightning_st.types import Batch, BoxKind
 
@@ -82,35 +78,26 @@ def seconds_of(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, deltas:
     return clock() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=16)
-    parser.add_argument("--size", type=int, default=640)
-    parser.add_argument("--classes", type=int, default=80)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    arguments = parser.parse_args()
-    batch = make_batch(arguments.images, arguments.size, arguments.classes, arguments.device)
-    model = RetinaNet(["object"], "resnet10t")
-    anchors = model.anchors.boxes(arguments.size, arguments.size, torch.device(arguments.device))
-    logits = torch.randn(arguments.images, len(anchors), arguments.classes, device=arguments.device) - 4.6
-    deltas = torch.randn(arguments.images, len(anchors), 4, device=arguments.device) / 10
-    rivals = {
-        "lightning_st": make_ours(batch, anchors, arguments.classes),
-        "torchvision": make_torchvision(batch, anchors, arguments.classes),
+def measure(settings: Settings) -> Iterator[Comparison]:
+    """Yield the comparison, at batch 16 and 640 pixels with 80 classes."""
+    image_count, size, class_count = (2, 64, 3) if settings.tiny else (16, 640, 80)
+    torch.set_num_threads(1)
+    batch = make_batch(image_count, size, class_count, "cpu")
+    anchors = RetinaNet(["object"], "resnet10t").anchors.boxes(size, size, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(image_count, len(anchors), class_count, generator=generator) - 4.6
+    deltas = torch.randn(image_count, len(anchors), 4, generator=generator) / 10
+    losses = {
+        OURS: make_ours(batch, anchors, class_count),
+        "torchvision": make_torchvision(batch, anchors, class_count),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in rivals}
-    for loss in rivals.values():
-        seconds_of(loss, logits, deltas)  # warm up
-    for _ in range(arguments.repeats):
-        for name, loss in rivals.items():
-            seconds[name].append(seconds_of(loss, logits, deltas))
-    print(f"{vars(arguments)}, {len(anchors)} anchors, {torch.get_num_threads()} threads")
-    print(f"torch {torch.__version__}, torchvision {torchvision.__version__}")
-    for name, times in seconds.items():
-        print(f"{name:>12}: {median(times):8.3f} s   ({min(times):.3f} - {max(times):.3f})")
-    print(f"       ratio: {median(seconds['torchvision']) / median(seconds['lightning_st']):.2f}")
-
-
-if __name__ == "__main__":
-    main()
+    sides = {name: lambda turn, loss=loss: seconds_of(loss, logits, deltas) for name, loss in losses.items()}
+    seconds = interleave(sides, settings.repetitions)
+    yield Comparison(
+        case=f"targets, loss and gradient, batch {image_count}, {size} px, {class_count} classes, one thread",
+        unit="s",
+        better="less",
+        ours=seconds.pop(OURS),
+        peers=seconds,
+        goals={"torchvision": 3.0},
+    )

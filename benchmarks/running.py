@@ -1,0 +1,44 @@
+"""Runs figures, each in a process of its own: none inherits another's memory, imports or threads."""
+
+import argparse
+import importlib
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import results
+from benchmarks.measuring import SPAWN, Settings
+
+HERE = Path(__file__).parent
+
+
+def figures() -> list[str]:
+    """Return the names of the modules that measure a figure."""
+    return sorted(path.stem for path in HERE.glob("*.py") if "\ndef measure(settings: Settings)" in path.read_text())
+
+
+def run(figure: str, settings: Settings, folder: Path) -> None:
+    """Measure a figure, save its result and print its table."""
+    begun = time.perf_counter()
+    module = importlib.import_module(f"benchmarks.{figure}")
+    claim = (module.__doc__ or "").partition("\n")[0]
+    comparisons = list(module.measure(settings))
+    results.save(figure, claim, comparisons, folder, time.perf_counter() - begun)
+    print(f"\n{claim}")
+    for row in (row for comparison in comparisons for row in results.rows_of(comparison)):
+        print("  " + " | ".join(cell for cell in row if cell), flush=True)
+
+
+def run_all(names: list[str], arguments: argparse.Namespace) -> int:
+    """Run figures one after the other, each in a process of its own; return how many failed."""
+    failed = 0
+    for place, name in enumerate(names, 1):
+        print(f"[{place}/{len(names)}] {name}", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            settings = Settings(Path(folder), arguments.tiny, arguments.repetitions, arguments.images)
+            process = SPAWN.Process(target=run, args=(name, settings, arguments.output))
+            process.start()
+            process.join()
+        failed += process.exitcode != 0
+    return failed
