@@ -31,71 +31,17 @@ _OPERATORS = re.compile(
 _MODULES = ("torch", "math", "_operator", "#")
 """How a target begins that PyTorch looks up among Python's objects; all others are names."""
 
+_WORD = re.compile(r"[A-Za-z_]\w*")
 # Words of sympy and of PyTorch's guards; symbols are s0, u0 ... and dimensions by name.
 _WORDS = frozenset(
-    [
-        "Symbol",
-        "Integer",
-        "Rational",
-        "Float",
-        "Add",
-        "Mul",
-        "Pow",
-        "Max",
-        "Min",
-        "Mod",
-        "PythonMod",
-        "FloorDiv",
-        "CleanDiv",
-        "CeilDiv",
-        "IntTrueDiv",
-        "TruncToInt",
-        "ToFloat",
-        "GreaterThan",
-        "LessThan",
-        "StrictGreaterThan",
-        "StrictLessThan",
-        "Equality",
-        "Unequality",
-        "Eq",
-        "Ne",
-        "Ge",
-        "Le",
-        "Gt",
-        "Lt",
-        "And",
-        "Or",
-        "Not",
-        "integer",
-        "positive",
-        "nonnegative",
-        "real",
-        "true",
-        "false",
-        "True",
-        "False",
-        "None",
-        "oo",
-        "int_oo",
-        "L",
-        "size",
-        "stride",
-        "storage_offset",
-        "and",
-        "or",
-        "not",
-        "max",
-        "min",
-        "math",
-        "floor",
-        "ceil",
-        "images",
-        "args",
-        "kwargs",
-    ]
+    _WORD.findall("""
+    Symbol Integer Rational Float Add Mul Pow Max Min Mod PythonMod FloorDiv CleanDiv CeilDiv IntTrueDiv
+    TruncToInt ToFloat GreaterThan LessThan StrictGreaterThan StrictLessThan Equality Unequality Eq Ne Ge Le
+    Gt Lt And Or Not integer positive nonnegative real true false True False None oo int_oo L size stride
+    storage_offset and or not max min math floor ceil images args kwargs
+    """)
 )
 _TEXT = re.compile(r"'\w*'|\"\w*\"")
-_WORD = re.compile(r"[A-Za-z_]\w*")
 _SYMBOL = re.compile(r"[su]\d+|zuf\d+|batch")
 _EXPRESSION = re.compile(r"[\w\s()\[\],.=<>!+\-*/'\"]*")
 

@@ -46,6 +46,15 @@ def decode_name(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
+def has_encoding(name: str) -> bool:
+    """Say whether a name can be written in UTF-8: half a surrogate pair, which JSON and YAML can write, cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def hash_name(name: bytes) -> int:
     """Return a 64-bit hash of an encoded name, the same on every machine."""
     return int.from_bytes(blake2b(name, digest_size=8).digest(), "little")

@@ -25,7 +25,7 @@ from lightning_st.index.layout import (
     rows_in_chunks,
     said_by,
 )
-from lightning_st.index.names import encode_name, hash_name, normal_name
+from lightning_st.index.names import encode_name, has_encoding, hash_name, normal_name
 from lightning_st.index.packing import gather_records, pack_boxes, read_records
 from lightning_st.index.problems import Problems, add_problems
 from lightning_st.index.table import AnnotationIndex
@@ -93,7 +93,7 @@ class IndexWriter:
         self.classes = tuple(classes)
         self.class_ids = tuple(range(1, len(self.classes) + 1) if class_ids is None else class_ids)
         for name in self.classes:
-            if not _is_text(name):
+            if not has_encoding(name):
                 advice = "Half a pair of surrogates has no bytes, so no file could name the class."
                 raise AnnotationError(
                     self.source.get("annotations") or self.path, f"{name!r} is no name of a class", advice=advice
@@ -298,11 +298,3 @@ class IndexWriter:
         is_of_images = name in (IMAGE_RECORD.names or ())
         spool, dtype = (self._images, IMAGE_RECORD) if is_of_images else (self._boxes, BOX_RECORD)
         yield from (chunk[name].tobytes() for chunk in read_records(spool, dtype, CHUNK_SIZE))
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_st.errors import AnnotationError, quoted
+from lightning_st.index.names import has_encoding
 from lightning_st.index.readers.sources import begins_json
 
 MOST_BYTES = 1 << 28
@@ -66,17 +67,8 @@ def refuse_wrong_names(path: Path, names: Sequence[str], record: str = "") -> No
         if name in seen:
             raise AnnotationError(path, f"the class {quoted(name)} stands there twice", record)
         seen.add(name)
-        if not is_text(name):
+        if not has_encoding(name):
             raise AnnotationError(path, f"the class name {quoted(name)} is no text: half a character", record)
-
-
-def is_text(name: str) -> bool:
-    """Say whether a name has an encoding: half a surrogate pair, which JSON and YAML can write, has none."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _json_names(path: Path, text: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from lightning_st.errors import AnnotationError
 from lightning_st.index.json_stream import JsonStream, is_list
-from lightning_st.index.readers.class_files import is_text
+from lightning_st.index.names import has_encoding
 
 # A list of numbers and lists, as polygons are: what follows it in a record that the JSON scanner has accepted begins
 # with a quote or a brace, so the last bracket of the run is the one that closes it, unless it holds a null or NaN.
@@ -59,7 +59,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_name(value: Any) -> bool:
-    return _is_text(value) and is_text(value)
+    return _is_text(value) and has_encoding(value)
 
 
 def _is_box(value: Any) -> bool:
