@@ -80,9 +80,6 @@ class SelfTrainingDataModule(LightningDataModule):
         ConfigError: If an argument is out of range, or does not go with another.
     """
 
-    # A rank may have nothing left to predict while others have.
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     def __init__(
         self,
         labeled: Source | None = None,

@@ -8,18 +8,16 @@ from torch import Tensor, nn
 
 from lightning_st.models.accuracy import Accuracy
 from lightning_st.models.arguments import require
-from lightning_st.models.images import ImageNormalization, views_at
+from lightning_st.models.images import views_at
 from lightning_st.models.normalization import BatchNormMode
-from lightning_st.models.pooling import ImagePooling
-from lightning_st.models.pyramid_model import PyramidModel
+from lightning_st.models.whole_image_model import WholeImageModel
 from lightning_st.types import Batch, ClassPrediction, TargetName
 
 
-class ImageClassifier(PyramidModel):
+class ImageClassifier(WholeImageModel):
     """Backbone, average over its maps (``ImagePooling``), and one linear layer.
 
-    Its checkpoint is what ``pretrained`` of another model takes. The levels are those that a detector reads, so that
-    all of them learn.
+    Its checkpoint is what ``pretrained`` of another model takes.
 
     Args:
         classes: The names of the classes, in the order of the labels.
@@ -57,20 +55,16 @@ class ImageClassifier(PyramidModel):
     ) -> None:
         require("at least 0 and below 1", lambda v: 0 <= v < 1, label_smoothing=label_smoothing, dropout=dropout)
         super().__init__(
-            classes=classes,
-            backbone=backbone,
-            backbone_options=backbone_options,
-            pretrained=pretrained,
-            gradient_checkpointing=gradient_checkpointing,
-            neck=ImagePooling,
-            neck_options=None,
-            min_level=min_level,
-            max_level=max_level,
-            neck_width=1,
-            batch_norm=batch_norm,
-            batch_norm_momentum=batch_norm_momentum,
+            classes,
+            backbone,
+            backbone_options,
+            pretrained,
+            gradient_checkpointing,
+            min_level,
+            max_level,
+            batch_norm,
+            batch_norm_momentum,
         )
-        self.normalise = ImageNormalization(stride=1)  # no pyramid has to fit, and an average would count the padding
         self.label_smoothing = label_smoothing
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(self.neck.width, len(self.classes))
@@ -78,8 +72,8 @@ class ImageClassifier(PyramidModel):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the class logits, floating [B, C], of ``images``: [B, 3, H, W], RGB, 0-255."""
-        features = self.neck(self.backbone(self.normalise(images)))
-        logits: Tensor = self.classifier(self.dropout(features).to(self.classifier.weight.dtype))
+        features = self.dropout(self.features(images))
+        logits: Tensor = self.classifier(features.to(self.classifier.weight.dtype))
         return logits
 
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -107,10 +101,6 @@ class ImageClassifier(PyramidModel):
         for view in views_at(images, scales):
             found += [self(each).float().softmax(dim=1) for each in (view.images, view.images.flip(-1))[: 1 + flip]]
         return [ClassPrediction(probabilities=each) for each in torch.stack(found).mean(dim=0)]
-
-    def restore(self, predictions: list[ClassPrediction], scales: Tensor, sizes: Tensor) -> list[ClassPrediction]:
-        """Return ``predictions``: the class of a whole image knows no pixels."""
-        return predictions
 
     def metric(self) -> Accuracy:
         """Return a new, empty metric."""

@@ -8,14 +8,12 @@ from torch import Tensor, nn
 
 from lightning_st.models.arguments import require
 from lightning_st.models.contrastive import nt_xent
-from lightning_st.models.images import ImageNormalization
 from lightning_st.models.normalization import BatchNormMode
-from lightning_st.models.pooling import ImagePooling
-from lightning_st.models.pyramid_model import PyramidModel
+from lightning_st.models.whole_image_model import WholeImageModel
 from lightning_st.types import Batch, TargetName
 
 
-class SimCLR(PyramidModel):
+class SimCLR(WholeImageModel):
     """Learns that two augmentations of an image are of one image (Chen et al. 2020, arXiv 2002.05709).
 
     Backbone, average over its maps (``ImagePooling``), and a projection of two layers that is thrown away afterwards.
@@ -58,20 +56,16 @@ class SimCLR(PyramidModel):
         require("at least 1", lambda v: v >= 1, projection_width=projection_width)
         require("above 0", lambda v: v > 0, temperature=temperature)
         super().__init__(
-            classes=classes,
-            backbone=backbone,
-            backbone_options=backbone_options,
-            pretrained=pretrained,
-            gradient_checkpointing=gradient_checkpointing,
-            neck=ImagePooling,
-            neck_options=None,
-            min_level=min_level,
-            max_level=max_level,
-            neck_width=1,
-            batch_norm=batch_norm,
-            batch_norm_momentum=batch_norm_momentum,
+            classes,
+            backbone,
+            backbone_options,
+            pretrained,
+            gradient_checkpointing,
+            min_level,
+            max_level,
+            batch_norm,
+            batch_norm_momentum,
         )
-        self.normalise = ImageNormalization(stride=1)  # no pyramid has to fit, and an average would count the padding
         self.temperature = temperature
         width = self.neck.width
         # Convolutions of one place are linear layers whose normalisation is of the kind that the whole model's is.
@@ -85,7 +79,7 @@ class SimCLR(PyramidModel):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the projections, float32 [B, projection_width], each of length 1, of ``images``: [B, 3, H, W]."""
-        features = self._features(images)[:, :, None, None]
+        features = self.features(images)[:, :, None, None]
         projected = self.projection(features.to(self.normalise.mean.dtype))
         return nn.functional.normalize(projected.float().flatten(1), dim=1)
 
@@ -114,20 +108,11 @@ class SimCLR(PyramidModel):
             scales: Only (1.0,): features of other sizes are not those that were learnt.
         """
         require("(1.0,) for SimCLR", lambda v: tuple(v) == (1.0,), scales=scales)
-        features = self._features(images)
+        features = self.features(images)
         if flip:
-            features = (features + self._features(images.flip(-1))) / 2
+            features = (features + self.features(images.flip(-1))) / 2
         return [{"features": each} for each in features]
-
-    def restore(self, predictions: list[dict[str, Tensor]], scales: Tensor, sizes: Tensor) -> list[dict[str, Tensor]]:
-        """Return ``predictions``: features of a whole image know no pixels."""
-        return predictions
 
     def metric(self) -> None:
         """Return nothing: no label says which of two models is better."""
         return
-
-    def _features(self, images: Tensor) -> Tensor:
-        """Return the averaged features, float32 [B, C]."""
-        features: Tensor = self.neck(self.backbone(self.normalise(images)))
-        return features
