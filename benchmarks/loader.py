@@ -95,6 +95,7 @@ class OperationThenGeometry:
         self.to_image = v2.ToImage()
 
     def __call__(self, image: Any, target: Any) -> Any:
+        """Return image and target as they are trained on."""
         return self.geometry(self.operation(self.to_image(image)), target)
 
 
@@ -127,7 +128,7 @@ def measure(settings: Settings) -> Iterator[Comparison]:
     """Yield 0, 1, 2 and 4 workers."""
     photographs = make_photographs(settings, 16 if settings.tiny else 64)
     write_files(photographs, settings.folder)
-    batches = 2 if settings.tiny else 24
+    batches = 2 if settings.tiny else 12
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     for workers in (0, 1) if settings.tiny else (0, 1, 2, 4):

@@ -47,7 +47,7 @@ def torchvision_v2(task: Task) -> Pipeline:
 
 
 def albumentations(task: Task) -> Pipeline:
-    """albumentations' Compose: the operations of S4 as near as it has them, warps from the nearest pixel as ours."""
+    """Return a Compose of albumentations: the operations of S4 as near as it has them, warps from the nearest pixel."""
     import albumentations as alb
 
     scaling = alb.RandomScale(p=1)
@@ -135,7 +135,7 @@ def ultralytics(task: Task) -> Pipeline | None:
 
     def run(photograph: Photograph, draw: int, scale: float) -> Result:
         random.seed(draw)
-        np.random.seed(draw)  # noqa: NPY002  # it draws from the global one
+        np.random.seed(draw)  # it draws from the global one
         affine.scale = (scale, scale)
         instances = Instances(photograph.boxes.copy(), bbox_format="xyxy", normalized=False)
         labels = {"img": cv2.imread(str(photograph.path)), "cls": classes, "instances": instances}
