@@ -18,17 +18,18 @@ from PIL import Image
 from torch.utils.data import get_worker_info
 
 from lightning_st.errors import ImageError
-from lightning_st.index import open_picture, orientation_of, read_part
+from lightning_st.index import open_picture, orientation_of, plain_jpeg_frame, read_part
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
 _REDUCED = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
+    1: cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2,  # of which the colour flag makes a picture in colour
+    4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
+_MODES = {1: "L", 3: "RGB"}  # by the channels of a JPEG, as Pillow calls them
 _START_OF_SCAN, _END_OF_JPEG = b"\xff\xda", b"\xff\xd9"
 
 # What turns the stored image upright, by EXIF orientation: (swap rows and columns, mirror rows, mirror columns), in
@@ -102,6 +103,9 @@ def read_header(data: bytes, name: Path | str = "image") -> Header:
     Raises:
         ImageError: If it is no image, or one of more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``.
     """
+    frame = plain_jpeg_frame(data)
+    if frame is not None and frame.channels in _MODES:
+        return Header("JPEG", _MODES[frame.channels], (frame.height, frame.width), orientation=1)
     with open_picture(data, name) as image:
         return Header(image.format or "", image.mode, (image.height, image.width), orientation_of(image))
 
@@ -170,7 +174,7 @@ def _decode_jpeg(data: bytes, name: Path | str, reduction: int) -> NDArray[np.ui
         raise ImageError(name, f"not decodable ({error.err})") from error
     if image is None:
         raise ImageError(name, "damaged JPEG data")
-    rgb: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    rgb: NDArray[np.uint8] = image
     return rgb
 
 

@@ -15,6 +15,7 @@ from lightning_st.index.export_yolo import export_yolo
 from lightning_st.index.folds import fold_rows
 from lightning_st.index.image_bytes import read_part
 from lightning_st.index.image_labels import VerifiedLabels, read_image_labels
+from lightning_st.index.image_size import plain_jpeg_frame
 from lightning_st.index.masks import (
     CONFIDENCE_STEPS,
     encode_mask,
@@ -76,6 +77,7 @@ __all__ = [
     "open_picture",
     "orientation_of",
     "pixel_histogram",
+    "plain_jpeg_frame",
     "read_image_labels",
     "read_part",
     "read_store_manifest",

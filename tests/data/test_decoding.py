@@ -284,6 +284,41 @@ def test_opencv_and_pillow_agree_on_jpeg():
         assert np.abs(decode(data).astype(int) - np.asarray(image)).max() <= 3
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mode": "RGB"},
+        {"mode": "L"},
+        {"mode": "CMYK"},
+        {"mode": "RGB", "progressive": True},
+        {"mode": "RGB", "comment": b"x" * 300, "icc_profile": b"y" * 90_000},
+        {"mode": "RGB", "keep_rgb": True},
+    ],
+    ids=str,
+)
+def test_the_header_of_a_jpeg_is_what_pillow_says(options: dict):
+    options = dict(options)
+    data = saved(Image.fromarray(scene(24, 41)).convert(options.pop("mode")), "JPEG", **options)
+    header = read_header(data)
+    with Image.open(io.BytesIO(data)) as image:
+        assert (header.format, header.mode, header.size) == (image.format, image.mode, (image.height, image.width))
+    assert header.orientation == 1
+
+
+def test_pillow_is_not_asked_for_the_header_of_an_ordinary_jpeg(monkeypatch: pytest.MonkeyPatch):
+    data = saved(scene(), "JPEG")
+    monkeypatch.setattr(Image, "open", None)
+    assert read_header(data).size == (24, 40)
+    assert decode(data).shape == (24, 40, 3)
+
+
+def test_a_jpeg_of_twelve_bits_is_left_to_pillow():
+    data = saved(scene(), "JPEG")
+    bits = data.index(b"\xff\xc0") + 4
+    with pytest.raises(ImageError, match=r"12-bit|not an image"):
+        read_header(data[:bits] + b"\x0c" + data[bits + 1 :])
+
+
 def test_parts_of_a_file_can_be_read(tmp_path: Path):
     file = tmp_path / "archive"
     file.write_bytes(b"0123456789")
