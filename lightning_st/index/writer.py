@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lightning_st.errors import AnnotationError
 from lightning_st.index.layout import (
@@ -131,28 +132,56 @@ class IndexWriter:
             ValueError: If arrays differ in length, a label has no class, `name` leads out of the root, `path` does not
                 end in `name`, or an index of images without labels is given boxes.
         """
+        place = self._place_of(name, path, length)
+        if boxes:
+            self._add_boxes(name, **boxes)
+        self._add_image(place, (width, height), image_id, offset, length, self._box_count, mask)
+
+    def add_group(self, images: Sequence[Mapping[str, Any]], counts: ArrayLike, **boxes: Any) -> None:
+        """Add images with all their boxes at once: several times as fast as one by one.
+
+        Args:
+            images: Of each, "name", "size" (width, height), "image_id", and "path", "offset", "length" as for `add`.
+            counts: int [N], how many of the boxes each image has.
+            **boxes: As for `add`; those of the first image come first.
+
+        Raises:
+            ValueError: As `add`.
+        """
+        places = [self._place_of(image["name"], image.get("path"), image.get("length", -1)) for image in images]
+        ends = self._box_count + np.cumsum(counts)
+        self._add_boxes(f"{images[0]['name']} and those after it", **boxes)
+        if self._box_count != ends[-1]:
+            raise ValueError(f"Expected {ends[-1]} boxes in all, got {self._box_count}.")
+        for image, place, end in zip(images, places, ends.tolist(), strict=True):
+            offset, length = image.get("offset", 0), image.get("length", -1)
+            self._add_image(place, image["size"], image["image_id"], offset, length, end)
+
+    def _place_of(self, name: str, path: str | Path | None, length: int) -> tuple[bytes, int]:
+        """Return the name of an image, encoded, and the number of what holds it."""
         if normal_name(name) != name:
             raise ValueError(f"Expected the name of an image to be its path below the root, got {name!r}.")
         container = "" if path is None else self._container_of(str(path), name, length)
-        encoded = encode_name(name)
-        if boxes:
-            self._add_boxes(name, **boxes)
-        self._write("names", encoded)
+        return encode_name(name), self._containers.setdefault(container, len(self._containers))
+
+    def _add_image(
+        self,
+        place: tuple[bytes, int],
+        size: tuple[int, int],
+        image_id: int | None,
+        offset: int,
+        length: int,
+        box_end: int,
+        mask: bytes = b"",
+    ) -> None:
+        """Append the record of one image, whose boxes are there already."""
+        name, container = place
+        self._write("names", name)
         self._write("masks", mask)
-        self._images.write(
-            _PACK_IMAGE(
-                self._byte_counts["names"],
-                hash_name(encoded),
-                width,
-                height,
-                self._image_count if image_id is None else image_id,
-                self._number_container(container),
-                offset,
-                length,
-                self._box_count,
-                self._byte_counts["masks"],
-            )
-        )
+        number = self._image_count if image_id is None else image_id
+        ends = self._byte_counts["names"], self._byte_counts["masks"]
+        record = (ends[0], hash_name(name), *size, number, container, offset, length, box_end, ends[1])
+        self._images.write(_PACK_IMAGE(*record))
         self._image_count += 1
 
     def extend(self, index: AnnotationIndex) -> None:
@@ -230,9 +259,6 @@ class IndexWriter:
         inside = self._root and path.startswith(self._root + "/")
         return path[len(self._root) + 1 :] if inside else os.path.abspath(path)
 
-    def _number_container(self, container: str) -> int:
-        return self._containers.setdefault(container, len(self._containers))
-
     def _add_boxes(self, name: str, **arrays: Any) -> None:
         """Append the boxes of one image."""
         records, texts = pack_boxes(**arrays)
@@ -249,7 +275,8 @@ class IndexWriter:
 
     def _extend_images(self, index: AnnotationIndex) -> None:
         """Append the images of an index, their offsets moved behind what is here already."""
-        numbers = [self._number_container(self._relative_container(path)) for path in index.containers]
+        inside = [self._relative_container(path) for path in index.containers]
+        numbers = [self._containers.setdefault(container, len(self._containers)) for container in inside]
         for rows in rows_in_chunks(len(index), CHUNK_SIZE):
             records = gather_records(index, IMAGE_RECORD, rows)
             records["name_offsets"] += self._byte_counts["names"]
