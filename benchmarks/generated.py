@@ -24,8 +24,8 @@ def write_index(path: Path, image_count: int, is_labeled: bool = True) -> None:
             count = BOXES_PER_IMAGE * is_labeled
             labels = (start + np.arange(len(rows) * count)) % len(CLASSES)
             boxes = corners[: len(labels)]
-            scores = boxes[:, 0] / 200 if is_labeled else None
-            writer.add_group(images, [count] * len(rows), boxes=boxes, labels=labels, scores=scores)
+            columns = {"boxes": boxes, "labels": labels, "scores": boxes[:, 0] / 200} if is_labeled else {}
+            writer.add_group(images, [count] * len(rows), **columns)
 
 
 def name_of(row: int) -> str:

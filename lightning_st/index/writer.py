@@ -143,14 +143,15 @@ class IndexWriter:
         Args:
             images: Of each, "name", "size" (width, height), "image_id", and "path", "offset", "length" as for `add`.
             counts: int [N], how many of the boxes each image has.
-            **boxes: As for `add`; those of the first image come first.
+            **boxes: As for `add`; those of the first image come first. None for images without labels.
 
         Raises:
             ValueError: As `add`.
         """
         places = [self._place_of(image["name"], image.get("path"), image.get("length", -1)) for image in images]
         ends = self._box_count + np.cumsum(counts)
-        self._add_boxes(f"{images[0]['name']} and those after it", **boxes)
+        if boxes:
+            self._add_boxes(f"{images[0]['name']} and those after it", **boxes)
         if self._box_count != ends[-1]:
             raise ValueError(f"Expected {ends[-1]} boxes in all, got {self._box_count}.")
         for image, place, end in zip(images, places, ends.tolist(), strict=True):
