@@ -4,7 +4,6 @@ import os
 import secrets
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
@@ -14,20 +13,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lightning_st.errors import AnnotationError
+from lightning_st.index.containers import Containers
 from lightning_st.index.layout import (
     BOX_RECORD,
     BYTES,
-    COLUMNS,
     IMAGE_RECORD,
-    PLACING,
-    column_said,
-    encode_header,
     place_columns,
     rows_in_chunks,
-    said_by,
 )
 from lightning_st.index.names import encode_name, hash_name, normal_name
-from lightning_st.index.packing import gather_records, pack_boxes, read_records
+from lightning_st.index.packing import assemble, gather_records, pack_boxes, read_records
 from lightning_st.index.problems import Problems, add_problems
 from lightning_st.index.table import AnnotationIndex
 
@@ -76,7 +71,7 @@ class IndexWriter:
         self.source = dict(source or {})
         self._root = str(self.source.get("root", ""))
         self._is_labeled = is_labeled
-        self._containers = {"": 0}
+        self._containers = Containers(self._root)
         self._image_count = self._box_count = 0
         self._has_scores = False
         self.set_classes(classes, class_ids)  # which may refuse them: before anything is open
@@ -138,15 +133,12 @@ class IndexWriter:
         self._add_image(place, (width, height), image_id, offset, length, self._box_count, mask)
 
     def add_group(self, images: Sequence[Mapping[str, Any]], counts: ArrayLike, **boxes: Any) -> None:
-        """Add images with all their boxes at once: several times as fast as one by one.
+        """Add images with all their boxes at once, several times as fast as one by one; raises as `add`.
 
         Args:
             images: Of each, "name", "size" (width, height), "image_id", and "path", "offset", "length" as for `add`.
             counts: int [N], how many of the boxes each image has.
             **boxes: As for `add`; those of the first image come first. None for images without labels.
-
-        Raises:
-            ValueError: As `add`.
         """
         places = [self._place_of(image["name"], image.get("path"), image.get("length", -1)) for image in images]
         ends = self._box_count + np.cumsum(counts)
@@ -162,8 +154,8 @@ class IndexWriter:
         """Return the name of an image, encoded, and the number of what holds it."""
         if normal_name(name) != name:
             raise ValueError(f"Expected the name of an image to be its path below the root, got {name!r}.")
-        container = "" if path is None else self._container_of(str(path), name, length)
-        return encode_name(name), self._containers.setdefault(container, len(self._containers))
+        container = 0 if path is None else self._containers.number_of_image(str(path), name, length)
+        return encode_name(name), container
 
     def _add_image(
         self,
@@ -246,20 +238,6 @@ class IndexWriter:
         self._bytes[name].write(data)
         self._byte_counts[name] += len(data)
 
-    def _container_of(self, path: str, name: str, length: int) -> str:
-        """Return the folder or archive that holds an image: relative to the root where it is in it."""
-        if length < 0:
-            if not path.endswith(f"/{name}"):
-                raise ValueError(f"Expected the path of image {name!r} to end in its name, got {path!r}.")
-            path = path[: -len(name) - 1] or "/"
-        return self._relative_container(path)
-
-    def _relative_container(self, path: str) -> str:
-        if self._root and path == self._root:
-            return ""
-        inside = self._root and path.startswith(self._root + "/")
-        return path[len(self._root) + 1 :] if inside else os.path.abspath(path)
-
     def _add_boxes(self, name: str, **arrays: Any) -> None:
         """Append the boxes of one image."""
         records, texts = pack_boxes(**arrays)
@@ -276,8 +254,7 @@ class IndexWriter:
 
     def _extend_images(self, index: AnnotationIndex) -> None:
         """Append the images of an index, their offsets moved behind what is here already."""
-        inside = [self._relative_container(path) for path in index.containers]
-        numbers = [self._containers.setdefault(container, len(self._containers)) for container in inside]
+        numbers = [self._containers.number_of(path) for path in index.containers]
         for rows in rows_in_chunks(len(index), CHUNK_SIZE):
             records = gather_records(index, IMAGE_RECORD, rows)
             records["name_offsets"] += self._byte_counts["names"]
@@ -287,34 +264,21 @@ class IndexWriter:
             self._images.write(records.tobytes())
 
     def _assemble(self, file: IO[bytes]) -> None:
-        """Write header and columns; the header again at the end, when the fingerprint is known (it is as long then)."""
+        """Write header and columns."""
         columns, size = place_columns(self._image_count, self._box_count, self._byte_counts)
         header = {
             "classes": self.classes,
             "class_ids": self.class_ids,
-            "fingerprint": sha256().hexdigest(),
             "is_labeled": self._is_labeled,
             "has_scores": self._has_scores,
             "root": self._root,
             "source": self.source,
             "problems": self.problems,
-            "containers": list(self._containers),
+            "containers": self._containers.names,
             "columns": columns,
             "data_size": size,
         }
-        start = file.write(encode_header(header))
-        digest = sha256(said_by(header))
-        for name in COLUMNS:
-            if name not in PLACING:
-                digest.update(column_said(name, columns[name]))
-            file.seek(start + columns[name]["offset"])
-            for data in self._column_chunks(name):
-                file.write(data)
-                if name not in PLACING:
-                    digest.update(data)
-        file.truncate(start + size)
-        file.seek(0)
-        file.write(encode_header(header | {"fingerprint": digest.hexdigest()}))
+        assemble(file, header, self._column_chunks)
 
     def _column_chunks(self, name: str) -> Iterator[bytes]:
         """Yield the bytes of one column."""
