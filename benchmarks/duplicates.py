@@ -1,23 +1,26 @@
 """Copies among 1.28 million images: the search among their hashes, and how fast images are read for them.
 
-    python benchmarks/duplicates.py [--images 1281167] [--folder DIR]
-
 The search compares a set with itself, the hardest case. Half of the hashes are random; the other half are those of
-others with up to seven bits flipped. Reading is measured on the images of a folder, by one process. What it makes of an
-image (8 bytes of hash, 256 of thumbnail) is kept on the disk; only the thumbnails of close hashes are read again.
+others with up to seven bits flipped, and all of those must be found. Reading is measured on the images of the folder
+that is given, or on generated ones of 500 x 375 pixels, by one process. What it makes of an image (8 bytes of hash, 256
+of thumbnail) is kept on the disk; only the thumbnails of close hashes are read again.
 """
 
-import argparse
-import resource
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
+import cv2
 import numpy as np
-from processes import in_process
 
+from benchmarks.measuring import Comparison, Settings, in_process
+from benchmarks.peak import peak_kb, reset_peak
 from lightning_st.checks.hamming import close_pairs
 from lightning_st.checks.look import look_at
 from lightning_st.index import build_index
+
+MOST_TURNS = 3
+"""Of a minute and a half each."""
+IMAGES = 300
 
 
 def make_hashes(count):
@@ -31,43 +34,49 @@ def make_hashes(count):
 
 def measure_search(count, queue):
     hashes = make_hashes(count)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    wall, cpu = time.perf_counter(), time.process_time()
+    before, begun = reset_peak(), time.process_time()
     found = sum(int((pairs.found < pairs.queries).sum()) for pairs in close_pairs(hashes, hashes))
-    seconds = time.perf_counter() - wall, time.process_time() - cpu
-    queue.put((found, *seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+    queue.put((found, time.process_time() - begun, (peak_kb() - before) / 1e3))
 
 
-def measure_reading(folder, queue):
-    index = build_index(folder, progress=False)
-    rows = range(min(len(index), 300))
+def measure_reading(folder, cache, queue):
+    index = build_index(folder, cache_folder=cache, progress=False)
+    rows = range(min(len(index), IMAGES))
     look_at(index.image(0), is_labeled=False)
     sizes = []
     begun = time.process_time()
     for row in rows:
         look, _, _ = look_at(index.image(row), is_labeled=False)
-        sizes.append((int(look["height"]) * int(look["width"]), int(look["bytes"])))
-    seconds = (time.process_time() - begun) / len(rows)
-    queue.put((len(rows), seconds, *np.median(sizes, axis=0)))
+        sizes.append(int(look["height"]) * int(look["width"]))
+    queue.put(((time.process_time() - begun) / len(rows), float(np.median(sizes))))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1_281_167)
-    parser.add_argument("--folder", type=Path, help="of images to read")
-    arguments = parser.parse_args()
-    print("| figure | value |\n|---|---|")
-    found, wall, cpu, memory = in_process(measure_search, arguments.images)
-    print(
-        f"| {arguments.images:,} hashes with themselves | {wall:.0f} s wall, {cpu:.0f} s CPU, {memory / 1e3:.0f} MB |"
-    )
-    print(f"| pairs | {found:,} |")
-    if arguments.folder is not None:
-        count, seconds, pixels, size = in_process(measure_reading, arguments.folder)
-        print(f"| reading, CPU, mean of {count} | {seconds * 1e3:.2f} ms ({1 / seconds:.0f} images/s) |")
-        print(f"| their median | {pixels / 1e6:.2f} megapixels, {size / 1e3:.0f} kB |")
-        print(f"| {arguments.images:,} of them | {arguments.images * seconds / 3600:.1f} h of one core |")
+def write_images(folder, count):
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        image = sum(
+            cv2.resize(generator.normal(0, 1.45**octave, (max(2, 375 >> octave), max(2, 500 >> octave), 3)), (500, 375))
+            for octave in range(8)
+        )
+        image = np.clip(image * (60 / image.std()) + 128, 0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{number}.jpg"), image)
 
 
-if __name__ == "__main__":
-    main()
+def measure(settings: Settings) -> Iterator[Comparison]:
+    """Yield the search's time and memory, and reading."""
+    count, images = (20_000, 20) if settings.tiny else (1_281_167, IMAGES)
+    turns = [in_process(measure_search, count) for _ in range(min(MOST_TURNS, settings.repetitions))]
+    if turns[0][0] < count // 2:
+        raise RuntimeError(f"expected {count // 2} pairs at least, found {turns[0][0]}")
+    case = f"all pairs within 7 bits of {count:,} hashes of 64"
+    note = f"{turns[0][0]:,} pairs"
+    yield Comparison(f"{case}: CPU", "s", "less", [turn[1] for turn in turns], note=note)
+    yield Comparison(f"{case}: memory", "MB", "less", [turn[2] for turn in turns], note=note)
+    folder = settings.images
+    if folder is None:
+        folder = settings.folder / "images"
+        write_images(folder, images)
+    readings = [in_process(measure_reading, folder, settings.folder / "cache") for _ in range(settings.repetitions)]
+    case = f"looking at an image of {readings[0][1] / 1e6:.2f} megapixels, CPU"
+    yield Comparison(case, "ms", "less", [reading[0] * 1e3 for reading in readings])

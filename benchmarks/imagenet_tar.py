@@ -1,22 +1,20 @@
 """Indexing ImageNet as it is published, a tar of 1000 tars: time, memory, and images at random; nothing is unpacked.
 
-    python benchmarks/imagenet_tar.py [--classes 1000] [--images 1281] [--bytes 1500] [--folder DIR]
-
 The archive is generated: as many members as ILSVRC2012_img_train.tar has, each of few bytes, so that it fits (3 GB and
 not 138). Reading headers costs as much CPU as there; what is not in the page cache costs an access of the disk each.
+Memory is what indexing adds at its peak. What images hold is compared at random places. One turn: it takes a minute.
 """
 
-import argparse
 import io
 import random
-import resource
+import sys
 import tarfile
-import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from processes import in_process
-
+from benchmarks.measuring import Comparison, Settings, in_process
+from benchmarks.peak import peak_kb, reset_peak
 from lightning_st.index import build_index
 
 READ_COUNT = 10_000
@@ -43,12 +41,12 @@ def add(archive, name, data):
     archive.addfile(member, io.BytesIO(data))
 
 
-def measure(path, cache, size, queue):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def take_turn(path, cache, size, queue):
+    before = reset_peak()
     wall, cpu = time.perf_counter(), time.process_time()
     index = build_index(path, cache_folder=cache, progress=False)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = (peak_kb() - before) / 1e3
     begun = time.process_time()
     rows = random.Random(0).sample(range(len(index)), min(READ_COUNT, len(index)))
     with open(path, "rb") as archive:
@@ -56,8 +54,9 @@ def measure(path, cache, size, queue):
             record = index.image(row)
             archive.seek(record.offset)
             label, number = record.name.removesuffix(".JPEG").rpartition("/")[2][1:].split("_")
-            assert archive.read(record.length) == content_of(int(label), int(number), size), record
-    queue.put((len(index), wall, cpu, before, peak, (time.process_time() - begun) / len(rows)))
+            if archive.read(record.length) != content_of(int(label), int(number), size):
+                raise RuntimeError(f"{record} is not where the index says")
+    queue.put((len(index), wall, cpu, memory, (time.process_time() - begun) / len(rows)))
 
 
 def measure_classes(path, cache, queue):
@@ -66,27 +65,20 @@ def measure_classes(path, cache, queue):
     queue.put((len(index.classes), len(index), time.process_time() - begun))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--images", type=int, default=1281, help="in each class")
-    parser.add_argument("--bytes", type=int, default=1500, help="of each image")
-    parser.add_argument("--folder", help="where the archive goes for the time being (3 GB)")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        path, cache = Path(folder, "ILSVRC2012_img_train.tar"), Path(folder, "cache")
-        write_archive(path, arguments.classes, arguments.images, arguments.bytes)
-        print(f"{arguments.classes:,} archives in one of {path.stat().st_size / 1e6:.0f} MB\n")
-        print("| figure | value |\n|---|---|")
-        count, wall, cpu, before, peak, read = in_process(measure, path, cache, arguments.bytes)
-        print(f"| images | {count:,} |\n| indexing | {wall:.1f} s wall, {cpu:.1f} s CPU |")
-        print(f"| memory before, and peak | {before / 1e3:.0f} MB, {peak / 1e3:.0f} MB |")
-        print(f"| a record and its bytes at random, CPU, mean of {READ_COUNT:,} | {read * 1e6:.0f} us |")
-        class_count, _, seconds = in_process(measure_classes, path, cache)
-        print(f"| indexing with the {class_count:,} classes, CPU | {seconds:.1f} s |")
-        left = sum(file.stat().st_size for file in cache.iterdir())
-        print(f"| left on the disk besides the archive | {left / 1e6:.0f} MB |")
-
-
-if __name__ == "__main__":
-    main()
+def measure(settings: Settings) -> Iterator[Comparison]:
+    """Yield indexing, with and without classes, and reading."""
+    class_count, image_count, size = (5, 20, 1500) if settings.tiny else (1000, 1281, 1500)
+    path, cache = Path(settings.folder, "ILSVRC2012_img_train.tar"), Path(settings.folder, "cache")
+    print("making the archive", file=sys.stderr, flush=True)
+    write_archive(path, class_count, image_count, size)
+    count, wall, cpu, memory, read = in_process(take_turn, path, cache, size)
+    case = f"a tar of {class_count:,} tars, {count:,} images"
+    yield Comparison(f"{case}: indexing, CPU", "s", "less", [cpu], note=f"wall {wall:.0f} s")
+    yield Comparison(f"{case}: memory", "MB", "less", [memory])
+    yield Comparison(f"{case}: a record and its bytes at random, CPU", "us", "less", [read * 1e6])
+    found, _, seconds = in_process(measure_classes, path, cache)
+    if found != class_count:
+        raise RuntimeError(f"expected {class_count} classes, got {found}")
+    yield Comparison(f"{case}: indexing with the classes, CPU", "s", "less", [seconds])
+    left = sum(file.stat().st_size for file in cache.iterdir()) / 1e6
+    yield Comparison(f"{case}: on the disk besides the archive", "MB", "less", [left], note="two indexes")

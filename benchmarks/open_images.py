@@ -1,24 +1,21 @@
 """Indexing a boxes CSV of Open Images at its full size: time, and memory that does not grow with the rows.
 
-    python benchmarks/open_images.py [--rows 14610229] [--images 1743042] [--folder DIR]
-
 The CSV is generated in the layout of V4-V7: ids in order, 600 classes, coordinates of six decimals. The images are hard
 links to 64 JPEG files in 16 folders, so each is listed and opened, and its header read, but from the page cache. Memory
-is the peak of the process's resident pages; what the interpreter and the package take alone is said beside it. First
-comes a fortieth of the images with more and more rows, then all.
+is what indexing adds at its peak. First comes a fortieth of the images with more and more rows, then all. One turn: it
+takes minutes.
 """
 
-import argparse
 import os
 import random
-import resource
-import tempfile
+import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
 from PIL import Image
-from processes import in_process
 
+from benchmarks.measuring import Comparison, Settings, in_process
+from benchmarks.peak import peak_kb, reset_peak
 from lightning_st.index import build_index
 
 CLASS_COUNT = 600
@@ -60,44 +57,34 @@ def write_csv(path, row_count, image_count):
                 file.write(f"{image_id},xclick,{label},1,{box},0,0,{is_group},0,0\n")
 
 
-def measure(images, path, cache, queue):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def take_turn(images, path, cache, queue):
+    before = reset_peak()
     wall, cpu = time.perf_counter(), time.process_time()
     index = build_index(images, path, cache_folder=cache, progress=False)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    queue.put((len(index), len(index.boxes), wall, cpu, before, peak, index.path.stat().st_size))
+    queue.put((len(index), len(index.boxes), wall, cpu, (peak_kb() - before) / 1e3))
 
 
-def report(folder, row_count, image_count):
-    path = folder / f"{row_count}-annotations-bbox.csv"
-    write_csv(path, row_count, image_count)
-    for kind in ("built", "from the cache"):
-        found = in_process(measure, folder / "images", path, folder / "cache")
-        images, boxes, wall, cpu, before, peak, size = found
-        what = f"{row_count:,} ({path.stat().st_size / 1e6:.0f} MB), {kind}"
-        memory = f"{before / 1e3:.0f} MB | {peak / 1e3:.0f} MB | {size / 1e6:.0f} MB"
-        print(f"| {what} | {images:,} | {boxes:,} | {wall:.1f} s | {cpu:.1f} s | {memory} |", flush=True)
-    path.unlink()
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=14_610_229)
-    parser.add_argument("--images", type=int, default=1_743_042)
-    parser.add_argument("--folder", help="where the files go for the time being (3 GB)")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        print(
-            "| rows | images | boxes | wall | CPU | memory before | peak | index |\n|---|---|---|---|---|---|---|---|"
-        )
-        few = arguments.images // 40
-        write_images(Path(folder, "few"), few)
-        for row_count in (arguments.rows // 160, arguments.rows // 40, arguments.rows // 10):
-            report(Path(folder, "few"), row_count, few)
-        write_images(Path(folder, "all"), arguments.images)
-        report(Path(folder, "all"), arguments.rows, arguments.images)
-
-
-if __name__ == "__main__":
-    main()
+def measure(settings: Settings) -> Iterator[Comparison]:
+    """Yield time and memory by images and rows."""
+    row_count, image_count = (14_610, 1743) if settings.tiny else (14_610_229, 1_743_042)
+    few = image_count // 40
+    sizes = [(few, row_count // 160), (few, row_count // 40), (few, row_count // 10), (image_count, row_count)]
+    for images, rows in sizes:
+        folder = settings.folder / str(images)
+        if not folder.exists():
+            print(f"making {images:,} images", file=sys.stderr, flush=True)
+            write_images(folder, images)
+        path = folder / f"{rows}-annotations-bbox.csv"
+        print(f"making {rows:,} rows", file=sys.stderr, flush=True)
+        write_csv(path, rows, images)
+        answer = in_process(take_turn, folder / "images", path, folder / "cache")
+        found, boxes, wall, cpu, memory = answer
+        if (found, boxes) != (images, rows):
+            raise RuntimeError(f"expected {images} images and {rows} boxes, got {found} and {boxes}")
+        case = f"{rows:,} rows ({path.stat().st_size / 1e6:.0f} MB), {images:,} images"
+        yield Comparison(f"{case}: CPU", "s", "less", [cpu], note=f"wall {wall:.0f} s")
+        yield Comparison(f"{case}: memory", "MB", "less", [memory])
+        again = in_process(take_turn, folder / "images", path, folder / "cache")
+        yield Comparison(f"{case}: from the cache, CPU", "s", "less", [again[3]])
+        path.unlink()

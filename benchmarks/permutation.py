@@ -1,38 +1,52 @@
-"""What the keyed permutation costs: microseconds a draw by set size and draws at a time, against numpy's shuffle.
+"""The keyed permutation: what a position costs, whatever the size of the set, and that its order is uniform.
 
-python benchmarks/permutation.py
+numpy's shuffle has to be made whole before the first position is known, and kept. The chi-square tests of uniformity
+stand beside it, at 10^9: of (position, what stands there) on a grid, of differences between neighbours, and of the same
+position in successive passes. Their p-values are the figures; one below 0.001 is an error here.
 """
 
-import argparse
+import math
 import time
 import tracemalloc
+from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
+from benchmarks.measuring import OURS, Comparison, Settings, interleave
 from lightning_st.data.permutation import KeyedPermutation
 from lightning_st.data.sampling import GlobalBatchSampler, Stream
 
-SIZES = (22, 10**3, 10**6, 10**9, 2**30 + 1, 2**40)
-AT_ONCE = (8, 256, 4096)
+AT_ONCE = 4096
+CELLS = 64
+LEAST_P = 0.001
 
 
-def seconds_of(function, repeats: int) -> float:
-    """Return the seconds of one call: the best of five runs of ``repeats`` calls."""
-    best = float("inf")
-    for _ in range(5):
-        begun = time.perf_counter()
-        for _ in range(repeats):
-            function()
-        best = min(best, (time.perf_counter() - begun) / repeats)
-    return best
-
-
-def permutation_cost(size: int, count: int) -> float:
-    """Return the microseconds that one of ``count`` draws costs."""
+def draw_cost(size: int, count: int, draws: int) -> Callable[[int], float]:
+    """Return what gives the microseconds of the processor that one of ``count`` positions costs."""
     permutation = KeyedPermutation(size, (0, 1))
     generator = np.random.default_rng(0)
     positions, orders = generator.integers(0, size, count), generator.integers(0, 100, count)
-    return seconds_of(lambda: permutation(positions, orders), max(3, 20_000 // count)) / count * 1e6
+    calls = max(1, draws // count)
+
+    def take_turn(turn: int) -> float:
+        begun = time.process_time()
+        for _ in range(calls):
+            permutation(positions, orders)
+        return (time.process_time() - begun) / calls / count * 1e6
+
+    return take_turn
+
+
+def shuffle_cost(size: int) -> Callable[[int], float]:
+    """Return what gives the microseconds of the processor that numpy's shuffle costs a position, all being drawn."""
+
+    def take_turn(turn: int) -> float:
+        begun = time.process_time()
+        np.random.default_rng(turn).permutation(size)
+        return (time.process_time() - begun) / size * 1e6
+
+    return take_turn
 
 
 def start_cost(size: int, position: int) -> float:
@@ -40,22 +54,75 @@ def start_cost(size: int, position: int) -> float:
     rows = np.broadcast_to(np.int64(0), size)  # the rows of a set of any size, without its memory
     streams = [Stream(name, rows, seed=0) for name in ("labeled", "pseudo")]
     sampler = GlobalBatchSampler(streams[0], 8, streams[1], 8, epoch_batches=10**6, position=lambda: position)
-    return seconds_of(lambda: next(iter(sampler)), 3) * 1e3
+    begun = time.process_time()
+    next(iter(sampler))
+    return (time.process_time() - begun) * 1e3
 
 
-def main() -> None:
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    print("microseconds a draw     " + "".join(f"{f'{count} at once':>16}" for count in AT_ONCE))
-    for size in SIZES:
-        print(f"{f'{size:,}':>22}  " + "".join(f"{permutation_cost(size, count):16.3f}" for count in AT_ONCE))
+def memory_of(size: int) -> float:
+    """Return the MB that making a permutation and drawing a batch take at their peak."""
     tracemalloc.start()
-    KeyedPermutation(10**9, 0)(np.arange(4096))
-    print(f"peak memory of 4096 draws from 1e9: {tracemalloc.get_traced_memory()[1] / 1e6:.2f} MB")
+    KeyedPermutation(size, 0)(np.arange(AT_ONCE))
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    shuffle = seconds_of(lambda: np.random.default_rng(0).permutation(10**7), 1)
-    print(f"numpy's permutation of 1e7: {shuffle:.2f} s and 80 MB before the first draw")
-    print(f"first batch after a resume at batch 1e9 of a set of 1e9: {start_cost(10**9, 10**9):.2f} ms")
+    return peak / 1e6
 
 
-if __name__ == "__main__":
-    main()
+def p_value(cells: NDArray[np.int64], cell_count: int) -> float:
+    """Return the p-value of the chi-square test that cells [N] are uniform over 0 ... cell_count - 1.
+
+    By Wilson and Hilferty's normal approximation, which is good to three digits at thousands of degrees of freedom.
+    """
+    counts = np.bincount(cells, minlength=cell_count)
+    expected = len(cells) / cell_count
+    freedom = cell_count - 1
+    statistic = float(((counts - expected) ** 2).sum() / expected)
+    deviation = ((statistic / freedom) ** (1 / 3) - (1 - 2 / (9 * freedom))) / math.sqrt(2 / (9 * freedom))
+    return math.erfc(deviation / math.sqrt(2)) / 2
+
+
+def uniformity(size: int, count: int, key: int) -> dict[str, float]:
+    """Return the p-values of the tests, of ``count`` positions of a permutation."""
+    permutation = KeyedPermutation(size, (7, key))
+    spread = np.arange(count, dtype=np.int64) * (size // count)
+    drawn = permutation(spread)
+    pairs = cell_of(spread, size) * CELLS + cell_of(drawn, size)
+    neighbours = permutation(np.arange(count, dtype=np.int64))
+    differences = (np.diff(neighbours) % size)[::2]  # every other, so that they are independent
+    passes = permutation(spread, 1)
+    orders = cell_of(drawn, size) * CELLS + cell_of(passes, size)
+    return {
+        "position and what stands there": p_value(pairs, CELLS**2),
+        "differences of neighbours": p_value(cell_of(differences, size, CELLS**2), CELLS**2),
+        "one position in two passes": p_value(orders, CELLS**2),
+    }
+
+
+def cell_of(values: NDArray[np.int64], size: int, cell_count: int = CELLS) -> NDArray[np.int64]:
+    """Return in which of equal parts of 0 ... size - 1 each value lies."""
+    return values * cell_count // size
+
+
+def measure(settings: Settings) -> Iterator[Comparison]:
+    """Yield cost, memory, the start of a run, and uniformity."""
+    size, draws = (10**9, 10**4) if settings.tiny else (10**9, 10**6)
+    shuffled = 10**4 if settings.tiny else 10**7
+    for of, count in ((10**6, AT_ONCE), (size, AT_ONCE), (size, 256), (2**40, AT_ONCE)):
+        sides = {OURS: draw_cost(of, count, draws), f"numpy's shuffle of {shuffled:,}": shuffle_cost(shuffled)}
+        costs = interleave(sides, settings.repetitions)
+        case = f"a position of {of:,}, {count} at once"
+        limit = 1.0 if (of, count) == (size, AT_ONCE) else None
+        yield Comparison(case, "us", "less", costs.pop(OURS), costs, limit=limit)
+    memory = [memory_of(size) for _ in range(settings.repetitions)]
+    shuffle = {"a table of int64": [size * 8 / 1e6] * settings.repetitions}
+    yield Comparison(f"memory for {size:,}", "MB", "less", memory, shuffle, limit=1.0)
+    starts = [start_cost(size, size) for _ in range(settings.repetitions)]
+    yield Comparison(f"first batch of 16 of a run that goes on at batch {size:,}", "ms", "less", starts)
+    keys = range(3 if settings.tiny else settings.repetitions)
+    found = [uniformity(size, 2**16 if settings.tiny else 2**22, key) for key in keys]
+    for test in found[0]:
+        values = [each[test] for each in found]
+        if min(values) < LEAST_P:
+            raise RuntimeError(f"the permutation is not uniform: {test}, p-values {values}")
+        note = f"{CELLS**2} cells, each turn another key; uniform p-values are what is wanted, none below {LEAST_P}"
+        yield Comparison(f"chi-square of {size:,}: {test}", "p-value", "more", values, limit=LEAST_P, note=note)

@@ -20,7 +20,7 @@ METHOD = "forkserver"
 
 _SERVER = multiprocessing.get_context(METHOD)
 # Libraries alone: the package itself is imported by each process, from where the tests have it.
-_SERVER.set_forkserver_preload(["lightning.pytorch.cli", "torchvision", "timm", "albumentations", "faster_coco_eval"])
+_SERVER.set_forkserver_preload(["lightning.pytorch.cli", "torchvision", "timm", "albumentations"])
 
 
 class Command:

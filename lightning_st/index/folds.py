@@ -6,14 +6,18 @@ count, from 0 and in the order of their ids, the images of a COCO file that have
 """
 
 import math
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_st.errors import AnnotationError, quoted
+from lightning_st.index.cache import refuse_foreign
 from lightning_st.index.json_stream import JsonStream, is_list
 from lightning_st.index.readers.class_files import parse_json, read_text
 from lightning_st.index.table import AnnotationIndex
@@ -41,7 +45,7 @@ def fold_rows(
         AnnotationError: If a file cannot be read, there is no such fold, or it was made for other images.
     """
     percent, numbers = _read_fold(split_file, fraction, fold)
-    counted = _counted_ids(annotations)
+    counted = _kept_ids(index.path, annotations)
     size = int(percent / 100.0 * len(counted))  # rounded as where the file was made
     if len(numbers) != size or len(numbers) == 0 or numbers.min() < 0 or numbers.max() >= len(counted):
         problem = f"the fold has {len(numbers)} images up to number {numbers.max(initial=0)}"
@@ -88,6 +92,30 @@ def _is_percent(key: str, fraction: float) -> bool:
 
 def _place(fraction: float, fold: int) -> str:
     return f"{100 * fraction:g} %, fold {fold}"
+
+
+def _kept_ids(index: Path, annotations: Path) -> NDArray[np.int64]:
+    """Return `_counted_ids`, which are kept beside the index: reading a file of gigabytes takes as long each time."""
+    kept = index.with_name(f"{index.name}.counted.npz")
+    refuse_foreign(kept)
+    status = annotations.stat() if annotations.is_file() else None
+    state = np.array([] if status is None else [status.st_size, status.st_mtime_ns, status.st_ctime_ns], np.int64)
+    # It need not be there yet, or may be cut.
+    with suppress(OSError, EOFError, ValueError, KeyError, BadZipFile), kept.open("rb") as data:
+        columns = np.load(data, allow_pickle=False)
+        if status is not None and np.array_equal(columns["state"], state):
+            ids: NDArray[np.int64] = columns["ids"]
+            return ids
+    ids = _counted_ids(annotations)
+    partial = kept.with_name(f".{kept.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("xb") as data:
+            np.savez(data, state=state, ids=ids)
+        partial.replace(kept)
+    except OSError:
+        with suppress(OSError):  # the folder need not be ours to write
+            partial.unlink(missing_ok=True)
+    return ids
 
 
 def _counted_ids(annotations: Path) -> NDArray[np.int64]:

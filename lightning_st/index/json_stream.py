@@ -16,6 +16,7 @@ from lightning_st.errors import AnnotationError
 
 WINDOW = 1 << 20  # characters
 _SPACE = re.compile(r"[ \t\n\r]*")
+_COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 _LONGEST_VALUE = 1 << 26
 """Characters of one element of a list, or one value of the file: all that is in memory at once."""
 _DEEPEST = 100
@@ -106,6 +107,10 @@ class JsonStream:
     def value(self) -> Any:
         """Read one value."""
         self._peek()
+        return self._value_here()
+
+    def _value_here(self) -> Any:
+        """Read one value that begins at the next character."""
         while True:
             try:
                 value, end = self._scan(self.text, self.end)
@@ -119,8 +124,7 @@ class JsonStream:
                 raise self._error(str(error).partition(";")[0]) from error
             if end >= len(self.text) - _LONGEST_TOKEN and self._fill():  # a number could go on
                 continue
-            # Counting is cheap, and nothing is deep that has few brackets.
-            if self.text.count("[", self.end, end) + self.text.count("{", self.end, end) > _DEEPEST and _is_deep(value):
+            if self._may_be_deep(end) and _is_deep(value):
                 raise self._error(_TOO_DEEP)
             self.start, self.end = self.end, end
             return value
@@ -138,6 +142,10 @@ class JsonStream:
         separator = self._take("]") if self._peek() == "]" else ","
         while separator == ",":
             yield self.value()
+            # As `_take` and `_peek` would, in one go, as long as the window holds the next element's beginning.
+            while (comma := _COMMA.match(self.text, self.end)) and comma.end() < len(self.text):
+                self.end = comma.end()
+                yield self._value_here()
             separator = self._take(",]")
 
     def _take(self, allowed: str) -> str:
@@ -174,6 +182,12 @@ class JsonStream:
         if self._advance:
             self._advance(self._bytes.tell(), self._size)
         return True
+
+    def _may_be_deep(self, end: int) -> bool:
+        """Say whether a value that ends there has enough brackets to be deep; searching is cheaper than counting."""
+        text, start = self.text, self.end
+        objects = 1 if text.find("{", start + 1, end) < 0 else text.count("{", start, end)
+        return text.count("[", start, end) + objects > _DEEPEST
 
     def _may_be_cut(self, error: JSONDecodeError) -> bool:
         """Say whether more text may mend an error: it is near the end of the window, or a string has no end in it."""

@@ -1,13 +1,14 @@
-"""Boxes, columns and spools as the records that a writer collects."""
+"""Boxes, columns and spools as the records that a writer collects, and the file that it makes of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from tempfile import SpooledTemporaryFile
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightning_st.index.layout import BOX_RECORD
+from lightning_st.index.layout import BOX_RECORD, COLUMNS, PLACING, column_said, encode_header, said_by
 from lightning_st.index.problems import box_areas
 from lightning_st.index.table import AnnotationIndex
 
@@ -72,3 +73,26 @@ def read_records(spool: "SpooledTemporaryFile[bytes]", dtype: np.dtype[Any], cou
     spool.seek(0)
     while data := spool.read(dtype.itemsize * count):
         yield np.frombuffer(data, dtype)
+
+
+def assemble(file: IO[bytes], header: Mapping[str, Any], chunks_of: Callable[[str], Iterable[bytes]]) -> None:
+    """Write an index file; the header again at the end, when the fingerprint is known (it is as long then).
+
+    Args:
+        file: Empty.
+        header: All but the fingerprint; its "columns" say where they lie.
+        chunks_of: From the name of a column to its bytes.
+    """
+    columns, digest = header["columns"], sha256(said_by(header))
+    start = file.write(encode_header({**header, "fingerprint": sha256().hexdigest()}))
+    for name in COLUMNS:
+        if name not in PLACING:
+            digest.update(column_said(name, columns[name]))
+        file.seek(start + columns[name]["offset"])
+        for data in chunks_of(name):
+            file.write(data)
+            if name not in PLACING:
+                digest.update(data)
+    file.truncate(start + header["data_size"])
+    file.seek(0)
+    file.write(encode_header({**header, "fingerprint": digest.hexdigest()}))

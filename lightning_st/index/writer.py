@@ -4,29 +4,25 @@ import os
 import secrets
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lightning_st.errors import AnnotationError
+from lightning_st.index.containers import Containers
 from lightning_st.index.layout import (
     BOX_RECORD,
     BYTES,
-    COLUMNS,
     IMAGE_RECORD,
-    PLACING,
-    column_said,
-    encode_header,
     place_columns,
     rows_in_chunks,
-    said_by,
 )
 from lightning_st.index.names import encode_name, has_encoding, hash_name, normal_name
-from lightning_st.index.packing import gather_records, pack_boxes, read_records
+from lightning_st.index.packing import assemble, gather_records, pack_boxes, read_records
 from lightning_st.index.problems import Problems, add_problems
 from lightning_st.index.table import AnnotationIndex
 
@@ -75,7 +71,7 @@ class IndexWriter:
         self.source = dict(source or {})
         self._root = str(self.source.get("root", ""))
         self._is_labeled = is_labeled
-        self._containers = {"": 0}
+        self._containers = Containers(self._root)
         self._image_count = self._box_count = 0
         self._has_scores = False
         self.set_classes(classes, class_ids)  # which may refuse them: before anything is open
@@ -131,28 +127,54 @@ class IndexWriter:
             ValueError: If arrays differ in length, a label has no class, `name` leads out of the root, `path` does not
                 end in `name`, or an index of images without labels is given boxes.
         """
-        if normal_name(name) != name:
-            raise ValueError(f"Expected the name of an image to be its path below the root, got {name!r}.")
-        container = "" if path is None else self._container_of(str(path), name, length)
-        encoded = encode_name(name)
+        place = self._place_of(name, path, length)
         if boxes:
             self._add_boxes(name, **boxes)
-        self._write("names", encoded)
+        self._add_image(place, (width, height), image_id, offset, length, self._box_count, mask)
+
+    def add_group(self, images: Sequence[Mapping[str, Any]], counts: ArrayLike, **boxes: Any) -> None:
+        """Add images with all their boxes at once, several times as fast as one by one; raises as `add`.
+
+        Args:
+            images: Of each, "name", "size" (width, height), "image_id", and "path", "offset", "length" as for `add`.
+            counts: int [N], how many of the boxes each image has.
+            **boxes: As for `add`; those of the first image come first. None for images without labels.
+        """
+        places = [self._place_of(image["name"], image.get("path"), image.get("length", -1)) for image in images]
+        ends = self._box_count + np.cumsum(counts)
+        if boxes:
+            self._add_boxes(f"{images[0]['name']} and those after it", **boxes)
+        if self._box_count != ends[-1]:
+            raise ValueError(f"Expected {ends[-1]} boxes in all, got {self._box_count}.")
+        for image, place, end in zip(images, places, ends.tolist(), strict=True):
+            offset, length = image.get("offset", 0), image.get("length", -1)
+            self._add_image(place, image["size"], image["image_id"], offset, length, end)
+
+    def _place_of(self, name: str, path: str | Path | None, length: int) -> tuple[bytes, int]:
+        """Return the name of an image, encoded, and the number of what holds it."""
+        if normal_name(name) != name:
+            raise ValueError(f"Expected the name of an image to be its path below the root, got {name!r}.")
+        container = 0 if path is None else self._containers.number_of_image(str(path), name, length)
+        return encode_name(name), container
+
+    def _add_image(
+        self,
+        place: tuple[bytes, int],
+        size: tuple[int, int],
+        image_id: int | None,
+        offset: int,
+        length: int,
+        box_end: int,
+        mask: bytes = b"",
+    ) -> None:
+        """Append the record of one image, whose boxes are there already."""
+        name, container = place
+        self._write("names", name)
         self._write("masks", mask)
-        self._images.write(
-            _PACK_IMAGE(
-                self._byte_counts["names"],
-                hash_name(encoded),
-                width,
-                height,
-                self._image_count if image_id is None else image_id,
-                self._number_container(container),
-                offset,
-                length,
-                self._box_count,
-                self._byte_counts["masks"],
-            )
-        )
+        number = self._image_count if image_id is None else image_id
+        ends = self._byte_counts["names"], self._byte_counts["masks"]
+        record = (ends[0], hash_name(name), *size, number, container, offset, length, box_end, ends[1])
+        self._images.write(_PACK_IMAGE(*record))
         self._image_count += 1
 
     def extend(self, index: AnnotationIndex) -> None:
@@ -216,23 +238,6 @@ class IndexWriter:
         self._bytes[name].write(data)
         self._byte_counts[name] += len(data)
 
-    def _container_of(self, path: str, name: str, length: int) -> str:
-        """Return the folder or archive that holds an image: relative to the root where it is in it."""
-        if length < 0:
-            if not path.endswith(f"/{name}"):
-                raise ValueError(f"Expected the path of image {name!r} to end in its name, got {path!r}.")
-            path = path[: -len(name) - 1] or "/"
-        return self._relative_container(path)
-
-    def _relative_container(self, path: str) -> str:
-        if self._root and path == self._root:
-            return ""
-        inside = self._root and path.startswith(self._root + "/")
-        return path[len(self._root) + 1 :] if inside else os.path.abspath(path)
-
-    def _number_container(self, container: str) -> int:
-        return self._containers.setdefault(container, len(self._containers))
-
     def _add_boxes(self, name: str, **arrays: Any) -> None:
         """Append the boxes of one image."""
         records, texts = pack_boxes(**arrays)
@@ -249,7 +254,7 @@ class IndexWriter:
 
     def _extend_images(self, index: AnnotationIndex) -> None:
         """Append the images of an index, their offsets moved behind what is here already."""
-        numbers = [self._number_container(self._relative_container(path)) for path in index.containers]
+        numbers = [self._containers.number_of(path) for path in index.containers]
         for rows in rows_in_chunks(len(index), CHUNK_SIZE):
             records = gather_records(index, IMAGE_RECORD, rows)
             records["name_offsets"] += self._byte_counts["names"]
@@ -259,34 +264,21 @@ class IndexWriter:
             self._images.write(records.tobytes())
 
     def _assemble(self, file: IO[bytes]) -> None:
-        """Write header and columns; the header again at the end, when the fingerprint is known (it is as long then)."""
+        """Write header and columns."""
         columns, size = place_columns(self._image_count, self._box_count, self._byte_counts)
         header = {
             "classes": self.classes,
             "class_ids": self.class_ids,
-            "fingerprint": sha256().hexdigest(),
             "is_labeled": self._is_labeled,
             "has_scores": self._has_scores,
             "root": self._root,
             "source": self.source,
             "problems": self.problems,
-            "containers": list(self._containers),
+            "containers": self._containers.names,
             "columns": columns,
             "data_size": size,
         }
-        start = file.write(encode_header(header))
-        digest = sha256(said_by(header))
-        for name in COLUMNS:
-            if name not in PLACING:
-                digest.update(column_said(name, columns[name]))
-            file.seek(start + columns[name]["offset"])
-            for data in self._column_chunks(name):
-                file.write(data)
-                if name not in PLACING:
-                    digest.update(data)
-        file.truncate(start + size)
-        file.seek(0)
-        file.write(encode_header(header | {"fingerprint": digest.hexdigest()}))
+        assemble(file, header, self._column_chunks)
 
     def _column_chunks(self, name: str) -> Iterator[bytes]:
         """Yield the bytes of one column."""

@@ -1,11 +1,13 @@
-"""COCO's average precision, computed by faster-coco-eval as pycocotools does."""
+"""COCO's average precision, as pycocotools defines it."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_st.models.coco_precision import RECALLS, THRESHOLDS, Boxes, precision_of
 from lightning_st.models.image_records import ImageRecords
 
 AREA_NAMES = ("all", "small", "medium", "large")
@@ -44,39 +46,40 @@ class CocoMetric(ImageRecords):
 
     def _evaluate(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return precision [T, R, K, 4] and recall [T, K, 4] by IoU threshold, recall, class, area; -1 for nothing."""
-        from faster_coco_eval import COCO, COCOeval_faster
+        shape = (len(THRESHOLDS), len(RECALLS), len(self.classes), len(AREA_NAMES))
+        precision, recall = np.full(shape, -1.0), np.full(shape[:1] + shape[2:], -1.0)
+        truth, found = self._by_class("true_"), self._by_class("")
+        for label in range(len(self.classes)):
+            numbers = precision_of(found[label], truth[label], self.max_detections)
+            if numbers is not None:
+                precision[:, :, label], recall[:, label] = numbers
+        return precision, recall
 
-        truth, found = COCO(self._records("true_")), COCO(self._records(""))
-        evaluation = COCOeval_faster(truth, found, iouType="bbox")
-        evaluation.params.maxDets = [self.max_detections]
-        evaluation.evaluate()
-        evaluation.accumulate()
-        return evaluation.eval["precision"][..., 0], evaluation.eval["recall"][..., 0]
+    def _by_class(self, prefix: str) -> list[Boxes]:
+        """Return the labels (``prefix`` "true_") or the predictions (no prefix) of each class, by the image's row."""
+        rows = sorted(self._images)
+        images = [self._images[row] for row in rows]
+        counts = [len(image[f"{prefix}labels"]) for image in images]
+        corners = _join([image[f"{prefix}boxes"] for image in images], np.float64).reshape(-1, 4)
+        corners[:, 2:] -= corners[:, :2]  # sides
+        own_areas = corners[:, 2] * corners[:, 3]
+        is_truth = bool(prefix)
+        boxes = Boxes(
+            images=np.repeat(np.arange(len(rows)), counts),
+            boxes=corners,
+            areas=_join([image["true_areas"] for image in images], np.float64) if is_truth else own_areas,
+            scores=np.ones(len(corners)) if is_truth else _join([image["scores"] for image in images], np.float64),
+            crowd=_join([image["true_crowd"] for image in images], bool) if is_truth else np.zeros(len(corners), bool),
+        )
+        labels = _join([image[f"{prefix}labels"] for image in images], np.int64)
+        order = np.argsort(labels, kind="stable")
+        ends = np.searchsorted(labels[order], np.arange(len(self.classes) + 1))
+        return [boxes.take(order[start:end]) for start, end in pairwise(ends)]
 
-    def _records(self, prefix: str) -> dict[str, Any]:
-        """Return the labels (``prefix`` "true_") or the predictions (no prefix) as COCO's records."""
-        annotations = []
-        for row in sorted(self._images):
-            image = self._images[row]
-            corners = image[f"{prefix}boxes"].astype(np.float64)
-            boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-            count = len(boxes)
-            columns = (
-                boxes.tolist(),
-                image[f"{prefix}labels"].tolist(),
-                image.get(f"{prefix}areas", boxes[:, 2] * boxes[:, 3]).tolist(),
-                image.get(f"{prefix}crowd", np.zeros(count, bool)).tolist(),
-                image.get(f"{prefix}scores", np.ones(count)).tolist(),
-            )
-            annotations += [
-                {"image_id": row, "bbox": b, "category_id": c, "area": a, "iscrowd": int(i), "score": s}
-                for b, c, a, i, s in zip(*columns, strict=True)
-            ]
-        for number, annotation in enumerate(annotations):
-            # An annotation's id also says that it is matched: 0 would say that it is not.
-            annotation["id"] = number + 1
-        categories = [{"id": i, "name": name} for i, name in enumerate(self.classes)]
-        return {"images": [{"id": row} for row in self._images], "annotations": annotations, "categories": categories}
+
+def _join(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
+    """Return arrays one behind the other, of a type."""
+    return np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype)
 
 
 def _mean(values: NDArray[np.float64]) -> float:

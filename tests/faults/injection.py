@@ -26,7 +26,7 @@ def install(faults: str) -> None:
     from lightning_st.modules import TaskModule
 
     injector = _Injector(**json.loads(faults))
-    injector.before(writer.IndexWriter, "add", "index")
+    injector.before(writer.IndexWriter, "_add_image", "index")
     injector.before(os, "replace", "rename")
     injector.after(os, "replace", "renamed")
     injector.before(secrets, "token_hex", "beside")

@@ -187,6 +187,47 @@ def test_problems_hold_ten_examples(build):
     assert (problem["count"], len(problem["examples"])) == (25, 10)
 
 
+def many(count, **changes):
+    """A file of `count` equal annotations; `changes` are those of the last."""
+    box = content()["annotations"][0]
+    records = [box | {"id": number} for number in range(count)]
+    records[-1] |= changes
+    return content(annotations=records)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"bbox": [1, 2, 3, "4"]}, r"bbox: expected four numbers .*, got \[1, 2, 3, \"4\"\]"),
+        ({"bbox": [1, 2, 3]}, "bbox: expected four numbers"),
+        ({"area": -1}, "area: expected a number of square pixels, got -1"),
+        ({"iscrowd": 2}, "iscrowd: expected 0 or 1, got 2"),
+        ({"image_id": True}, "image_id: expected an integer, got true"),
+        ({"category_id": 2**63}, "category_id: expected an integer, got 9223372036854775808"),
+        ({"score": 1.5}, "score: expected a number from 0 to 1, got 1.5"),
+    ],
+)
+def test_of_many_records_the_wrong_one_is_named(build, changes, problem):
+    """They are looked at some hundreds at a time."""
+    with pytest.raises(AnnotationError, match=rf"annotations\[1299\]\.{problem}"):
+        build(many(1300, **changes))
+
+
+def test_a_wrong_record_comes_before_json_that_is_none_after_it(build):
+    text = json.dumps(many(700, iscrowd=7)).replace('"iscrowd": 7}', '"iscrowd": 7}, {"id": }')
+    with pytest.raises(AnnotationError, match=r"annotations\[699\]\.iscrowd: expected 0 or 1, got 7"):
+        build(text)
+
+
+def test_values_that_are_accepted_one_by_one_are_read(build):
+    """A flag may be true, a box hold whole numbers, an area be NaN: the box's own is taken then."""
+    index = build(many(600, iscrowd=True, area=float("nan"), bbox=[1, 2, 30, 40]))
+    assert len(index.boxes) == 600
+    assert index.crowd.tolist() == [False] * 599 + [True]
+    assert index.areas[-1] == 1200
+    assert index.boxes[-1].tolist() == [1, 2, 31, 42]
+
+
 def test_a_file_without_any_box_is_labeled(build):
     index = build(content(annotations=[]))
     assert (len(index), len(index.boxes), index.is_labeled, index.classes) == (2, 0, True, ("cat", "dog"))

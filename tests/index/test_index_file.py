@@ -70,6 +70,30 @@ def test_what_is_written_is_read(tmp_path, monkeypatch, spool_size):
     index.verify()
 
 
+def test_a_group_is_written_as_its_images_one_by_one(tmp_path):
+    numbers = range(1, 9)
+    one_by_one = write_index(tmp_path / "one.index", numbers)
+    images = [image_of(number) for number in numbers]
+    group = [
+        {name: image[name] for name in ("name", "image_id", "path", "offset", "length") if name in image}
+        | {"size": (image["width"], image["height"])}
+        for image in images
+    ]
+    columns = {name: np.concatenate([image[name] for image in images]) for name in ("boxes", "labels", "crowd")}
+    columns |= {name: np.concatenate([image[name] for image in images]) for name in ("scores", "areas")}
+    columns["segmentations"] = [text for image in images for text in image["segmentations"]]
+    counts = [len(image["labels"]) for image in images]
+    with IndexWriter(tmp_path / "group.index", CLASSES, class_ids=(3, 9), source=SOURCE) as writer:
+        writer.add_group(group[:3], counts[:3], **{name: part[: sum(counts[:3])] for name, part in columns.items()})
+        writer.add_group(group[3:], counts[3:], **{name: part[sum(counts[:3]) :] for name, part in columns.items()})
+    assert (tmp_path / "group.index").read_bytes() == one_by_one.path.read_bytes()
+    with (
+        pytest.raises(ValueError, match="Expected 2 boxes in all, got 1"),
+        IndexWriter(tmp_path / "other.index", CLASSES) as writer,
+    ):
+        writer.add_group([{"name": "a.jpg", "size": (1, 1), "image_id": 0}], [2], boxes=[[0, 0, 1, 1]], labels=[0])
+
+
 def test_columns_have_the_promised_types(tmp_path):
     index = write_index(tmp_path / "a.index", range(8))
     expected = {

@@ -8,6 +8,7 @@ from helpers import write_coco
 
 from lightning_st.errors import AnnotationError
 from lightning_st.index import build_index, fold_rows
+from lightning_st.index import folds as folds_module
 
 BARE, CROWD_ONLY, FLAT, BROKEN_OUTLINE = 2, 5, 7, 9
 """Images without an annotation; with a crowd region alone; with a box without area; with an outline of two points."""
@@ -44,6 +45,23 @@ def test_numbers_count_images_with_objects_in_the_order_of_their_ids(coco, tmp_p
         rows = fold_rows(index, annotations, folds, fraction, fold)
         assert sorted(index.image_ids[rows]) == sorted(ids[counted[number]] for number in numbers)
         assert (np.diff(rows) > 0).all()
+
+
+def test_the_annotations_are_read_once_and_again_when_they_change(coco, tmp_path, monkeypatch):
+    index, annotations, _ = coco
+    folds = write_folds(tmp_path, {"50.0": {"0": [0, 1, 2, 3]}})
+    rows = fold_rows(index, annotations, folds, 0.5, 0)
+    reads = []
+    counted = folds_module._counted_ids
+    monkeypatch.setattr(folds_module, "_counted_ids", lambda path: reads.append(path) or counted(path))
+    assert np.array_equal(fold_rows(index, annotations, folds, 0.5, 0), rows)
+    assert not reads
+    (kept,) = index.path.parent.glob("*.counted.npz")
+    kept.write_bytes(kept.read_bytes()[:100])  # a cut file is made anew
+    assert np.array_equal(fold_rows(index, annotations, folds, 0.5, 0), rows)
+    annotations.write_text(annotations.read_text() + " ")
+    assert np.array_equal(fold_rows(index, annotations, folds, 0.5, 0), rows)
+    assert reads == [annotations, annotations]
 
 
 @pytest.mark.parametrize(

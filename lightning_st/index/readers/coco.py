@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_st.errors import AnnotationError, quoted
+from lightning_st.index.layout import rows_in_chunks
 from lightning_st.index.names import hint_of_case, match_names, normal_name, refuse_missing
 from lightning_st.index.problems import EXAMPLE_COUNT, Verdict, box_areas, clean_boxes, count_problem
 from lightning_st.index.readers.coco_records import BoxColumns, CocoRecords, read_records
@@ -19,6 +20,7 @@ from lightning_st.index.readers.sources import Sources
 from lightning_st.index.readers.tar import TarMember, list_members
 from lightning_st.index.writer import IndexWriter
 
+_GROUP = 1024  # images that are written together
 _PROBE_COUNT = 100  # images looked for on the disk: a wrong root shows, and millions of files cost nothing
 
 
@@ -34,16 +36,22 @@ class _Boxes:
     areas: NDArray[np.float32]
     scores: NDArray[np.float32] | None
 
-    def of_image(self, row: int, columns: BoxColumns) -> dict[str, Any]:
-        """Return the boxes of one image, as `IndexWriter.add` takes them."""
-        part = slice(self.starts[row], self.starts[row + 1])
+    def of_images(self, rows: NDArray[np.int64], columns: BoxColumns) -> dict[str, Any]:
+        """Return the boxes of ascending rows, between which no others have any, as `IndexWriter.add_group` takes them.
+
+        Args:
+            rows: int64 [N].
+            columns: Where the segmentations are.
+        """
+        part = slice(self.starts[rows[0]], self.starts[rows[-1] + 1])
         return {
+            "counts": self.starts[rows + 1] - self.starts[rows],
             "boxes": self.corners[part],
             "labels": self.labels[part],
             "crowd": self.crowd[part],
             "areas": self.areas[part],
             "scores": None if self.scores is None else self.scores[part],
-            "segmentations": [columns.segmentation(number) for number in self.numbers[part]],
+            "segmentations": [columns.segmentation(number) for number in self.numbers[part].tolist()],
         }
 
 
@@ -67,9 +75,12 @@ def write_records(sources: Sources, writer: IndexWriter, records: CocoRecords) -
     places = _place_images(sources, [names[row] for row in rows])
     writer.set_classes(*_sort_categories(records))
     boxes = _sort_boxes(records, names, rows, writer)
-    for row, place in zip(rows, places, strict=True):
-        width, height = records.sizes[row]
-        writer.add(names[row], width, height, records.image_ids[row], **place, **boxes.of_image(row, records.boxes))
+    for part in rows_in_chunks(len(rows), _GROUP):
+        group = [
+            {"name": names[row], "size": records.sizes[row], "image_id": records.image_ids[row], **place}
+            for row, place in zip(rows[part].tolist(), places[part], strict=True)
+        ]
+        writer.add_group(group, **boxes.of_images(rows[part], records.boxes))
 
 
 def _check_names(records: CocoRecords) -> list[str]:

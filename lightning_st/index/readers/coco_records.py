@@ -9,82 +9,28 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from lightning_st.errors import AnnotationError
 from lightning_st.index.json_stream import JsonStream, is_list
-from lightning_st.index.names import has_encoding
+from lightning_st.index.readers.coco_fields import (
+    ANNOTATION_FIELDS,
+    CATEGORY_FIELDS,
+    IMAGE_FIELDS,
+    RESULT_FIELDS,
+    Field,
+    checked,
+    shorten,
+)
 
 # A list of numbers and lists, as polygons are: what follows it in a record that the JSON scanner has accepted begins
 # with a quote or a brace, so the last bracket of the run is the one that closes it, unless it holds a null or NaN.
-_POLYGONS = re.compile(r'"segmentation"[ \t\n\r]*:[ \t\n\r]*(\[[0-9 \t\n\r.,eE+\-\[\]]*\])')
-
-
-_LARGEST = 3e38  # that float32 holds
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field that a record has: its name, what is accepted, and how to say that."""
-
-    name: str
-    accepts: Callable[[Any], bool]
-    expected: str
-    is_required: bool = True
-
-
-def _is_integer(value: Any) -> bool:
-    return type(value) is int and -(2**63) <= value < 2**63
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) is float or _is_integer(value)
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 < value < 2**31
-
-
-def _is_area(value: Any) -> bool:
-    return _is_number(value) and not (value < 0 or value > _LARGEST)  # NaN stands for nothing said
-
-
-def _is_score(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= 1
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _is_name(value: Any) -> bool:
-    return _is_text(value) and has_encoding(value)
-
-
-def _is_box(value: Any) -> bool:
-    return type(value) is list and len(value) == 4 and all(map(_is_number, value))
-
-
-IMAGE_FIELDS = (
-    Field("id", _is_integer, "an integer"),
-    Field("file_name", _is_text, "a file name"),
-    Field("width", _is_size, "a positive integer", is_required=False),
-    Field("height", _is_size, "a positive integer", is_required=False),
-)
-CATEGORY_FIELDS = (Field("id", _is_integer, "an integer"), Field("name", _is_name, "a name"))
-ANNOTATION_FIELDS = (
-    Field("image_id", _is_integer, "an integer"),
-    Field("category_id", _is_integer, "an integer"),
-    Field("bbox", _is_box, "four numbers [left, top, width, height]"),
-    Field("area", _is_area, "a number of square pixels", is_required=False),
-    Field("iscrowd", lambda value: value in (0, 1), "0 or 1", is_required=False),
-    Field("score", _is_score, "a number from 0 to 1", is_required=False),
-)
-RESULT_FIELDS = (
-    *ANNOTATION_FIELDS[:3],
-    Field("score", _is_score, "a number from 0 to 1"),
-)
+_KEY = '"segmentation"'
+_POLYGONS = re.compile(r"[ \t\n\r]*:[ \t\n\r]*(\[[0-9 \t\n\r.,eE+\-\[\]]*\])")
 
 
 @dataclass
@@ -113,18 +59,21 @@ class BoxColumns:
     segmentation_ends: "array[int]" = field(default_factory=lambda: array("q"))
     has_scores: bool = False
 
-    def append(self, record: dict[str, Any], segmentation: bytes) -> None:
-        """Append one annotation whose fields have been checked."""
-        left, top, width, height = record["bbox"]
-        self.image_ids.append(record["image_id"])
-        self.category_ids.append(record["category_id"])
-        self.corners.extend((left, top, left + width, top + height))
-        self.areas.append(record.get("area", math.nan))
-        self.scores.append(record.get("score", math.nan))
-        self.crowd.append(int(record.get("iscrowd", 0)))
-        self.has_scores |= "score" in record
+    def extend(self, records: list[dict[str, Any]], outlines: list[str]) -> None:
+        """Append annotations whose fields have been checked, with the JSON of their segmentations."""
+        boxes = np.array([record["bbox"] for record in records], np.float64)
+        boxes[:, 2:] += boxes[:, :2]
+        with np.errstate(over="ignore"):  # an infinite corner is counted as a problem later
+            self.corners.frombytes(boxes.astype(np.float32).tobytes())
+        self.image_ids.extend([record["image_id"] for record in records])
+        self.category_ids.extend([record["category_id"] for record in records])
+        self.areas.extend([record.get("area", math.nan) for record in records])
+        self.scores.extend([record.get("score", math.nan) for record in records])
+        self.crowd.extend([int(record.get("iscrowd", 0)) for record in records])
+        self.has_scores |= any("score" in record for record in records)
         start = self.segmentation_ends[-1] if self.segmentation_ends else 0
-        self.segmentation_ends.append(start + self.segmentations.write(segmentation))
+        self.segmentation_ends.extend(accumulate(map(len, outlines[1:]), initial=start + len(outlines[0])))
+        self.segmentations.write("".join(outlines).encode("ascii"))
 
     @cached_property
     def _segmentation_pages(self) -> mmap.mmap | bytes:
@@ -186,13 +135,13 @@ def read_records(
                 continue
             missing.discard(key)
             if not is_list(value):
-                raise AnnotationError(path, f"expected a list, got {_shorten(value)}", record=key)
+                raise AnnotationError(path, f"expected a list, got {shorten(value)}", record=key)
             if key == "images":
                 _read_images(records, value)
             elif key == "categories":
                 _read_categories(records, value)
             else:
-                _read_annotations(records, value, stream)
+                _read_boxes(records.boxes, path, key, value, stream, ANNOTATION_FIELDS)
     if missing:
         advice = "A COCO file of labelled images has 'images', 'annotations' and 'categories'."
         raise AnnotationError(path, f"the list {min(missing)!r} is missing", advice=advice)
@@ -212,9 +161,7 @@ def read_result_boxes(path: Path, segmentations: IO[bytes], advance: Callable[[i
     """
     boxes = BoxColumns(segmentations)
     with JsonStream(path, advance) as stream:
-        for number, record in enumerate(stream.elements()):
-            _check(path, "", number, record, RESULT_FIELDS)
-            boxes.append(record, _segmentation_text(record.get("segmentation"), stream))
+        _read_boxes(boxes, path, "", stream.elements(), stream, RESULT_FIELDS)
     return boxes
 
 
@@ -249,50 +196,39 @@ def _read_part(path: Path, part: str) -> CocoRecords:
 
 
 def _read_images(records: CocoRecords, elements: Iterator[Any]) -> None:
-    for number, record in enumerate(elements):
-        _check(records.path, "images", number, record, IMAGE_FIELDS)
-        records.names.append(record["file_name"])
-        records.image_ids.append(record["id"])
-        records.sizes.append((record.get("width", 0), record.get("height", 0)))
+    for batch in checked(records.path, "images", elements, IMAGE_FIELDS):
+        records.names += [record["file_name"] for record in batch]
+        records.image_ids += [record["id"] for record in batch]
+        records.sizes += [(record.get("width", 0), record.get("height", 0)) for record in batch]
 
 
 def _read_categories(records: CocoRecords, elements: Iterator[Any]) -> None:
-    for number, record in enumerate(elements):
-        _check(records.path, "categories", number, record, CATEGORY_FIELDS)
-        records.categories.append((record["id"], record["name"]))
+    for batch in checked(records.path, "categories", elements, CATEGORY_FIELDS):
+        records.categories += [(record["id"], record["name"]) for record in batch]
 
 
-def _read_annotations(records: CocoRecords, elements: Iterator[Any], stream: JsonStream) -> None:
-    for number, record in enumerate(elements):
-        _check(records.path, "annotations", number, record, ANNOTATION_FIELDS)
-        records.boxes.append(record, _segmentation_text(record.get("segmentation"), stream))
+def _read_boxes(
+    boxes: BoxColumns, path: Path, part: str, elements: Iterator[Any], stream: JsonStream, fields: tuple[Field, ...]
+) -> None:
+    outlines: list[str] = []
+    for batch in checked(path, part, _with_outlines(elements, stream, outlines), fields):
+        boxes.extend(batch, outlines)
+        outlines.clear()
 
 
-def _segmentation_text(segmentation: Any, stream: JsonStream) -> bytes:
+def _with_outlines(elements: Iterator[Any], stream: JsonStream, outlines: list[str]) -> Iterator[Any]:
+    """Yield the elements, and append the text of each one's segmentation: it stands in the stream's window just now."""
+    for element in elements:
+        segmentation = element.get("segmentation") if type(element) is dict else None
+        outlines.append(_outline_of(segmentation, stream) if segmentation else "")
+        yield element
+
+
+def _outline_of(segmentation: Any, stream: JsonStream) -> str:
     """Return a segmentation as JSON; polygons as they stand there: writing them anew takes longer than reading them."""
-    if not segmentation:
-        return b""
-    is_alone = stream.text.count('"segmentation"', stream.start, stream.end) == 1
-    found = _POLYGONS.search(stream.text, stream.start, stream.end) if is_alone else None
-    is_whole = found is not None and found[1].count("[") == found[1].count("]")
-    return (found[1] if found and is_whole else json.dumps(segmentation, separators=(",", ":"))).encode()
-
-
-def _check(path: Path, part: str, number: int, record: Any, fields: tuple[Field, ...]) -> None:
-    """Refuse a record without a field that it needs, or with a value that is not accepted there."""
-    if type(record) is not dict:
-        raise AnnotationError(path, f"expected an object, got {_shorten(record)}", record=f"{part}[{number}]")
-    for expected in fields:
-        if expected.name in record:
-            if not expected.accepts(record[expected.name]):
-                problem = f"expected {expected.expected}, got {_shorten(record[expected.name])}"
-                raise AnnotationError(path, problem, record=f"{part}[{number}].{expected.name}")
-        elif expected.is_required:
-            problem = f"the field {expected.name!r} is missing"
-            raise AnnotationError(path, problem, record=f"{part}[{number}]", advice=f"It is {expected.expected}.")
-
-
-def _shorten(value: Any) -> str:
-    """Return a value for a message, on one line of at most 60 characters."""
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    start = stream.text.find(_KEY, stream.start, stream.end)
+    is_alone = start >= 0 and stream.text.find(_KEY, start + len(_KEY), stream.end) < 0
+    found = _POLYGONS.match(stream.text, start + len(_KEY), stream.end) if is_alone else None
+    outline: str = found[1] if found else ""
+    is_whole = outline and outline.count("[") == outline.count("]")
+    return outline if is_whole else json.dumps(segmentation, separators=(",", ":"))

@@ -1,0 +1,234 @@
+"""What each stage costs as data grow, 10^3 to 10^5 images, and 10^6 where that takes minutes: time, memory, exponents.
+
+An exponent is the slope of a straight line through the logarithms: 1 where twice the images take twice as long, below 1
+where a part does not grow. Each stage at each size is a process of its own; time is that of the processor, memory the
+peak beyond what the process had before the stage, resident pages of mapped files among it. Images are of 64 x 64 pixels
+and 2 kB, in one tar, and a stub stands for the model, so that what is left is the package's own work.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.generated import make_image_folder, write_index, write_json
+from benchmarks.measuring import Comparison, Settings, in_process
+from benchmarks.peak import peak_kb, reset_peak
+from benchmarks.tiny_sets import MODEL, TRAINER, recipe_of, write_sets
+
+Stage = Callable[[Path, int], Callable[[], object]]
+"""From a folder and a number of images to what is to be timed."""
+
+
+def build(folder: Path, count: int) -> Callable[[], object]:
+    from lightning_st.index import build_index
+
+    images = make_image_folder(folder / "images")
+    write_json(folder / "instances.json", count)
+    return lambda: build_index(images, folder / "instances.json", cache_folder=folder / "cache", progress=False)
+
+
+def open_(folder: Path, count: int) -> Callable[[], object]:
+    from lightning_st.index import AnnotationIndex
+
+    write_index(folder / "set.index", count)
+    return lambda: AnnotationIndex.open(folder / "set.index")
+
+
+def tar(folder: Path, count: int) -> Callable[[], object]:
+    from lightning_st.index import build_index
+
+    data = write_sets(folder, unlabeled=count)
+    return lambda: build_index(data["unlabeled"]["images"], cache_folder=folder / "cache", progress=False)
+
+
+def check(folder: Path, count: int) -> Callable[[], object]:
+    from lightning_st.checks import Settings as CheckSettings
+    from lightning_st.checks import check_splits, open_splits
+    from lightning_st.data import SelfTrainingDataModule
+
+    data = SelfTrainingDataModule(**write_sets(folder, unlabeled=count))
+    data.prepare_data()
+    return lambda: check_splits(open_splits(data), CheckSettings((64, 64), sample=300, seconds=8))
+
+
+def label(folder: Path, count: int) -> Callable[[], object]:
+    """Decode, fit, "predict", write shards and merge, as the stage does."""
+    import logging
+
+    import torch
+
+    from lightning_st.data import SelfTrainingDataModule
+    from lightning_st.models import RetinaNet
+    from lightning_st.modules import TeacherModule
+    from lightning_st.stages.labelling import label_split
+    from lightning_st.stages.recipe import Recipe
+
+    class Stub(RetinaNet):
+        """Finds seven boxes in every image at once."""
+
+        def predict(self, images: Any, *options: Any, **named: Any) -> list[Any]:
+            boxes = torch.tensor([[4.0, 4, 40, 40]]).expand(7, 4)
+            found = {"boxes": boxes, "labels": torch.zeros(7, dtype=torch.int64), "scores": torch.linspace(0.9, 0.1, 7)}
+            return [dict(found) for _ in images]
+
+    torch.set_num_threads(1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    arguments = write_sets(folder, unlabeled=count)
+    recipe = Recipe(**recipe_of({**arguments, "batch_size": 32}) | {"trainer": TRAINER})
+    data = SelfTrainingDataModule(**arguments | {"batch_size": 32})
+    data.prepare_data()
+    data.setup("predict")
+    module = TeacherModule(lambda classes: Stub(classes, **MODEL["init_args"]), data.classes)
+    return lambda: label_split(recipe, module, data, "unlabeled", folder / "store", "job")
+
+
+def write_store(folder: Path, count: int) -> Callable[[], object]:
+    from lightning_st.index import AnnotationIndex
+    from lightning_st.selftrain import ImageLabels, PseudoLabelWriter
+
+    write_index(folder / "set.index", count, is_labeled=False)
+    images = AnnotationIndex.open(folder / "set.index")
+    boxes = np.tile(np.array([4, 4, 40, 40], np.float32), (7, 1))
+    labels, scores = np.arange(7), np.linspace(0.9, 0.1, 7, dtype=np.float32)
+
+    def write() -> None:
+        writer = PseudoLabelWriter(folder / "store", images, [str(label) for label in range(80)], "job")
+        for number in writer.missing_shards():
+            rows = writer.shard_rows(number).tolist()
+            writer.write_shard(number, (ImageLabels(row, 500, 375, boxes, labels, scores) for row in rows))
+        writer.merge()
+
+    return write
+
+
+def calibrate(folder: Path, count: int) -> Callable[[], object]:
+    """Count scores by class, as every rule needs; val, which is matched, does not grow with the unlabelled images."""
+    from lightning_st.index import AnnotationIndex
+    from lightning_st.selftrain.evidence import count_scores
+
+    write_index(folder / "set.index", count)
+    return lambda: count_scores(AnnotationIndex.open(folder / "set.index"))
+
+
+def match(folder: Path, count: int) -> Callable[[], object]:
+    from lightning_st.index import AnnotationIndex
+    from lightning_st.selftrain.matching import match_detections
+
+    write_index(folder / "set.index", count)
+    index = AnnotationIndex.open(folder / "set.index")
+    return lambda: match_detections(index, index)
+
+
+def sample(folder: Path, count: int) -> Callable[[], object]:
+    from lightning_st.data.sampling import GlobalBatchSampler, Stream
+
+    streams = [Stream(name, np.arange(count), seed=0) for name in ("labeled", "pseudo")]
+    sampler = GlobalBatchSampler(streams[0], 8, streams[1], 8, epoch_batches=count // 8, position=lambda: 0)
+    return lambda: sum(1 for _ in sampler)
+
+
+def report(folder: Path, count: int) -> Callable[[], object]:
+    """Write a run's report; its store is one of many images, which the tiny run did not label."""
+    import logging
+    import shutil
+
+    from lightning_st.index import AnnotationIndex
+    from lightning_st.reports import write_report
+    from lightning_st.stages import self_train
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    self_train(recipe_of(write_sets(folder)), folder / "run")
+    (store,) = (path for path in folder.glob("run/round_*/**/labels.index") if path.parent.name != "val")
+    label_many(folder, store, AnnotationIndex.open(store), count)
+    shutil.rmtree(folder / "run" / "report", ignore_errors=True)
+    return lambda: write_report(folder / "run")
+
+
+def label_many(folder: Path, path: Path, few: Any, count: int) -> None:
+    """Put a store of ``count`` images, all of them the first of ``few``, in the place of ``few``."""
+    from lightning_st.index import IndexWriter
+
+    image = few.image(0)
+    boxes = np.tile(np.array([4, 4, 40, 40], np.float32), (7, 1))
+    with IndexWriter(folder / "many.index", few.classes, few.class_ids, few.source) as writer:
+        for row in range(count):
+            place = {"path": image.path, "offset": image.offset, "length": image.length, "image_id": row}
+            scores = np.linspace(0.9, 0.1, 7, dtype=np.float32)
+            writer.add(f"{row:09d}.jpg", 64, 64, boxes=boxes, labels=[0] * 7, scores=scores, **place)
+    (folder / "many.index").replace(path)
+
+
+STAGES: dict[str, tuple[Stage, int]] = {
+    "building the index from COCO JSON": (build, 10**5),
+    "building the index from a tar": (tar, 10**5),
+    "opening the index": (open_, 10**6),
+    "check, quick form": (check, 10**5),
+    "labelling with a stub model": (label, 3 * 10**4),
+    "writing and merging a store": (write_store, 10**5),
+    "counting scores for a confidence rule": (calibrate, 10**6),
+    "matching predictions with labels": (match, 10**5),
+    "an epoch's sampler": (sample, 10**6),
+    "report": (report, 10**5),
+}
+"""By name, the stage, and the largest number of images."""
+
+TOPS = {"opening the index": 0.1, "check, quick form": 0.5, "report": 0.7}
+"""The largest exponents of time that we accept of stages which should hardly grow; 1.05 of others."""
+
+
+def take_turn(stage: str, folder: Path, count: int, queue: Any) -> None:
+    """Give the seconds of the processor that a stage takes, and the MB that it adds at its peak."""
+    prepare = STAGES[stage][0]
+    (folder / "warm").mkdir(parents=True)
+    prepare(folder / "warm", 16)()  # for the imports
+    (folder / "own").mkdir()
+    run = prepare(folder / "own", count)
+    before, begun = reset_peak(), time.process_time()
+    run()
+    queue.put((time.process_time() - begun, (peak_kb() - before) / 1e3))
+
+
+def exponent(sizes: list[int], values: list[float]) -> float:
+    """Return the slope of the line through the logarithms; a value below a tenth of a unit counts as that."""
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+
+
+def sizes_to(most: int, is_tiny: bool) -> list[int]:
+    """Return the sizes from 10^3 on, a power of ten each and the largest."""
+    if is_tiny:
+        return [32, 64]
+    powers = [10**power for power in range(3, 1 + math.floor(math.log10(most)))]
+    return sorted({*powers, most})
+
+
+def measure(settings: Settings) -> Iterator[Comparison]:
+    """Yield each stage's time and memory at each size, and their exponents."""
+    tiny = ("opening the index", "writing and merging a store", "an epoch's sampler")
+    stages = tiny if settings.tiny else tuple(STAGES)
+    for stage in stages:
+        sizes = sizes_to(STAGES[stage][1], settings.tiny)
+        found = []
+        for size in sizes:
+            folder = settings.folder / f"{stages.index(stage)}_{size}"
+            found.append(in_process(take_turn, stage, folder, size))
+            said = f"{stage}, {size:,} images: {found[-1][0]:.3g} s, {found[-1][1]:.3g} MB"
+            print(said, file=sys.stderr, flush=True)
+        yield from compare(stage, sizes, found)
+
+
+def compare(stage: str, sizes: list[int], found: list[tuple[float, float]]) -> Iterator[Comparison]:
+    """Yield the comparisons of one stage."""
+    note = "one turn"
+    for size, (seconds, memory) in zip(sizes, found, strict=True):
+        yield Comparison(f"{stage}, {size:,} images", "s", "less", [seconds], note=note)
+        yield Comparison(f"{stage}, {size:,} images: memory", "MB", "less", [max(memory, 0.0)], note=note)
+    slope = exponent(sizes, [max(seconds, 1e-5) for seconds, _ in found])
+    top = TOPS.get(stage, 1.05)
+    yield Comparison(f"{stage}: exponent of time", "", "less", [max(slope, 0.0)], limit=top, note=note)
+    slope = exponent(sizes, [max(memory, 0.1) for _, memory in found])
+    yield Comparison(f"{stage}: exponent of memory", "", "less", [max(slope, 0.0)], note=f"{note}, 0.1 MB at least")
