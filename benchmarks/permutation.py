@@ -68,14 +68,15 @@ def memory_of(size: int) -> float:
     return peak / 1e6
 
 
-def p_value(cells: NDArray[np.int64], cell_count: int) -> float:
+def p_value(cells: NDArray[np.int64], cell_count: int, given: int = 1) -> float:
     """Return the p-value of the chi-square test that cells [N] are uniform over 0 ... cell_count - 1.
 
+    ``given`` sums of cells are known before: one where only the whole is.
     By Wilson and Hilferty's normal approximation, which is good to three digits at thousands of degrees of freedom.
     """
     counts = np.bincount(cells, minlength=cell_count)
     expected = len(cells) / cell_count
-    freedom = cell_count - 1
+    freedom = cell_count - given
     statistic = float(((counts - expected) ** 2).sum() / expected)
     deviation = ((statistic / freedom) ** (1 / 3) - (1 - 2 / (9 * freedom))) / math.sqrt(2 / (9 * freedom))
     return math.erfc(deviation / math.sqrt(2)) / 2
@@ -84,7 +85,7 @@ def p_value(cells: NDArray[np.int64], cell_count: int) -> float:
 def uniformity(size: int, count: int, key: int) -> dict[str, float]:
     """Return the p-values of the tests, of ``count`` positions of a permutation."""
     permutation = KeyedPermutation(size, (7, key))
-    spread = np.arange(count, dtype=np.int64) * (size // count)
+    spread = np.arange(count, dtype=np.int64) * size // count  # as many in each cell
     drawn = permutation(spread)
     pairs = cell_of(spread, size) * CELLS + cell_of(drawn, size)
     neighbours = permutation(np.arange(count, dtype=np.int64))
@@ -92,7 +93,7 @@ def uniformity(size: int, count: int, key: int) -> dict[str, float]:
     passes = permutation(spread, 1)
     orders = cell_of(drawn, size) * CELLS + cell_of(passes, size)
     return {
-        "position and what stands there": p_value(pairs, CELLS**2),
+        "position and what stands there": p_value(pairs, CELLS**2, given=CELLS),
         "differences of neighbours": p_value(cell_of(differences, size, CELLS**2), CELLS**2),
         "one position in two passes": p_value(orders, CELLS**2),
     }

@@ -27,10 +27,10 @@ from lightning_st.index.readers.coco_fields import (
     shorten,
 )
 
-# A list of numbers and lists, as polygons are: what follows it in a record that the JSON scanner has accepted begins
-# with a quote or a brace, so the last bracket of the run is the one that closes it, unless it holds a null or NaN.
 _KEY = '"segmentation"'
-_POLYGONS = re.compile(r"[ \t\n\r]*:[ \t\n\r]*(\[[0-9 \t\n\r.,eE+\-\[\]]*\])")
+# A list of lists without lists in them, of numbers alone: where it fits in a record that the JSON scanner has accepted,
+# it is the whole list, since its last bracket can close no other.
+_POLYGONS = re.compile(r"\s*:\s*(\[(?:\s*\[[0-9 \t\n\r.,eE+\-]*\]\s*,?)+\s*\])")
 
 
 @dataclass
@@ -219,16 +219,16 @@ def _read_boxes(
 def _with_outlines(elements: Iterator[Any], stream: JsonStream, outlines: list[str]) -> Iterator[Any]:
     """Yield the elements, and append the text of each one's segmentation: it stands in the stream's window just now."""
     for element in elements:
-        segmentation = element.get("segmentation") if type(element) is dict else None
+        # Taken out, so that its numbers are not kept until some hundreds of records are there: that costs a tenth.
+        segmentation = element.pop("segmentation", None) if type(element) is dict else None
         outlines.append(_outline_of(segmentation, stream) if segmentation else "")
         yield element
 
 
 def _outline_of(segmentation: Any, stream: JsonStream) -> str:
     """Return a segmentation as JSON; polygons as they stand there: writing them anew takes longer than reading them."""
-    start = stream.text.find(_KEY, stream.start, stream.end)
-    is_alone = start >= 0 and stream.text.find(_KEY, start + len(_KEY), stream.end) < 0
-    found = _POLYGONS.match(stream.text, start + len(_KEY), stream.end) if is_alone else None
-    outline: str = found[1] if found else ""
-    is_whole = outline and outline.count("[") == outline.count("]")
-    return outline if is_whole else json.dumps(segmentation, separators=(",", ":"))
+    text, end = stream.text, stream.end
+    start = text.find(_KEY, stream.start, end) + len(_KEY)
+    is_alone = start >= len(_KEY) and text.find(_KEY, start, end) < 0
+    found = _POLYGONS.match(text, start, end) if is_alone else None
+    return found[1] if found else json.dumps(segmentation, separators=(",", ":"))
