@@ -15,6 +15,10 @@ OURS = "lightning_st"
 SPAWN = multiprocessing.get_context("spawn")
 
 
+class NotMeasured(Exception):  # noqa: N818  # no error: the figure says what it would need
+    """Raised by a figure that this machine cannot measure; its text says why, and no result is written."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How a figure is to be measured.

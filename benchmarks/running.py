@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.measuring import SPAWN, Settings
+from benchmarks.measuring import SPAWN, NotMeasured, Settings
 
 HERE = Path(__file__).parent
 
@@ -19,11 +19,15 @@ def figures() -> list[str]:
 
 
 def run(figure: str, settings: Settings, folder: Path) -> None:
-    """Measure a figure, save its result and print its table."""
+    """Measure a figure, save its result and print its table; or say why it is not measured here."""
     begun = time.perf_counter()
     module = importlib.import_module(f"benchmarks.{figure}")
     claim = (module.__doc__ or "").partition("\n")[0]
-    comparisons = list(module.measure(settings))
+    try:
+        comparisons = list(module.measure(settings))
+    except NotMeasured as reason:
+        print(f"\n{claim}\n  not measured: {reason}", flush=True)
+        return
     results.save(figure, claim, comparisons, folder, time.perf_counter() - begun)
     print(f"\n{claim}")
     for row in (row for comparison in comparisons for row in results.rows_of(comparison)):

@@ -49,14 +49,15 @@ class AnchorGrid:
             width: Likewise.
             device: Where the anchors are to lie; they are made once for each size and device.
         """
+        if torch.compiler.is_compiling():  # what a graph kept, the next step would need another graph for
+            return self._make(height, width, device)
         key = (height, width, str(device))
         if key not in self._boxes:
             if len(self._boxes) == CACHED_CANVASES:
                 self._boxes.clear()
             # What validation makes under inference_mode could not be used in training afterwards.
             with torch.inference_mode(False):
-                levels = [self._level_boxes(height // stride, width // stride, stride) for stride in self.strides]
-                self._boxes[key] = torch.cat(levels).to(device, torch.float32)
+                self._boxes[key] = self._make(height, width, torch.device("cpu")).to(device)
         return self._boxes[key]
 
     def mirror_rows(self, height: int, width: int, device: torch.device) -> Tensor:
@@ -69,10 +70,15 @@ class AnchorGrid:
             start += level.numel()
         return torch.cat(rows)
 
-    def _level_boxes(self, rows: int, columns: int, stride: int) -> Tensor:
+    def _make(self, height: int, width: int, device: torch.device) -> Tensor:
+        """Return what ``boxes`` returns, computed on ``device``, which must know float64."""
+        levels = [self._level_boxes(height // stride, width // stride, stride, device) for stride in self.strides]
+        return torch.cat(levels).float()
+
+    def _level_boxes(self, rows: int, columns: int, stride: int, device: torch.device) -> Tensor:
         """Return the anchors of one level, float64 [rows * columns * K, 4]."""
-        y = (torch.arange(rows, dtype=torch.float64) + 0.5) * stride
-        x = (torch.arange(columns, dtype=torch.float64) + 0.5) * stride
-        halves = torch.tensor(self.shapes, dtype=torch.float64) * stride / 2  # [K, 2]
+        y = (torch.arange(rows, dtype=torch.float64, device=device) + 0.5) * stride
+        x = (torch.arange(columns, dtype=torch.float64, device=device) + 0.5) * stride
+        halves = torch.tensor(self.shapes, dtype=torch.float64, device=device) * stride / 2  # [K, 2]
         centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).unsqueeze(2)  # [rows, columns, 1, 2]
         return torch.cat([centres - halves, centres + halves], dim=-1).view(-1, 4)

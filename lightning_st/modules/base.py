@@ -27,6 +27,7 @@ from lightning_st.modules.checkpoints import (
 from lightning_st.modules.optimization import OptimizerName, make_optimizer
 from lightning_st.modules.precision import warn_of_slow_bfloat16
 from lightning_st.modules.schedules import Schedule, ScheduleName
+from lightning_st.modules.speed import Losses, compiled_losses, prepare
 from lightning_st.modules.streams import FiniteCheck, StreamMeans, stream_means
 from lightning_st.modules.task_spec import task_spec
 from lightning_st.modules.tasks import TaskFactory, make_task, refuse_unread
@@ -79,6 +80,9 @@ class TaskModule(LightningModule):
         step_gamma: float = 0.1,
         eval_flip: bool = False,
         eval_scales: Sequence[float] = (1.0,),
+        compile_task: bool = False,
+        channels_last: bool = False,
+        fused_optimizer: bool = False,
     ) -> None:
         """Make the task and keep the settings of its optimisation.
 
@@ -99,6 +103,9 @@ class TaskModule(LightningModule):
             step_gamma: Factor of each drop.
             eval_flip: Evaluate with predictions that are averaged with those on the mirrored images.
             eval_scales: Evaluate with predictions on the images at each of these sizes; 1 is that of the batches.
+            compile_task: Compile the model with ``torch.compile``: its first step takes minutes, the others are faster.
+            channels_last: Keep kernels channels last, as GPUs convolve fastest in 16 bits.
+            fused_optimizer: Let one kernel of the device move all weights.
 
         Raises:
             ConfigError: If there are no classes, ``task`` makes something that is no task, takes no ``image_classes``
@@ -123,6 +130,8 @@ class TaskModule(LightningModule):
         self.make_schedule(total_steps=1)  # refuses wrong values now, not when the data are read
 
         self.task = make_task(task, self.classes, len(image_classes))
+        self.compile_task, self.fused_optimizer = compile_task, fused_optimizer
+        prepare(self.task, compile_task, channels_last)
         metric = self.task.metric()
         self.primary_metric = None if metric is None else metric.primary
         self.evaluation: dict[str, float] = {}
@@ -134,6 +143,7 @@ class TaskModule(LightningModule):
         self._image_size: list[int] | None = None
         self._metric: Metric | None = None
         self._finite_check: FiniteCheck | None = None
+        self._compiled_losses: Losses | None = None
         names = ("optimizer", "lr", "momentum", "weight_decay", "schedule", "warmup_steps", "warmup_lr", "step_gamma")
         self.save_hyperparameters({name: getattr(self, name) for name in names} | {"milestones": list(self.milestones)})
 
@@ -167,7 +177,9 @@ class TaskModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser, and its schedule over the steps of this Trainer's run."""
-        optimizer = make_optimizer(self.optimizer, self.parameters(), self.momentum, self.weight_decay)
+        optimizer = make_optimizer(
+            self.optimizer, self.parameters(), self.momentum, self.weight_decay, self.fused_optimizer
+        )
         schedule = self.make_schedule(self.trainer.estimated_stepping_batches)
         scheduler = LambdaLR(optimizer, lambda step: schedule.learning_rate(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -199,7 +211,7 @@ class TaskModule(LightningModule):
             ConfigError: If the batch says how far its labels are believed and the task would not read it.
         """
         refuse_unread(self.task, batch)
-        losses, parts = self.task.losses(batch)
+        losses, parts = self._losses(batch)
         means = stream_means(losses, parts, batch["pseudo"], self._sum_over_ranks, self.trainer.world_size)
         self._finite_check = FiniteCheck(means, losses, batch)
         return means
@@ -285,6 +297,13 @@ class TaskModule(LightningModule):
         self.weights_kind, self._image_size = about["weights"], about.get("image_size")
 
     # Helpers
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        if not self.compile_task:
+            return self.task.losses(batch)
+        if self._compiled_losses is None:  # not before: a moving average copies the module, which would share the graph
+            self._compiled_losses = compiled_losses(self.task)
+        return self._compiled_losses(batch)
 
     def _new_metric(self) -> Metric:
         metric = self.task.metric()

@@ -27,7 +27,11 @@ def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) ->
 
 
 def make_optimizer(
-    name: OptimizerName, parameters: Iterable[nn.Parameter], momentum: float, weight_decay: float
+    name: OptimizerName,
+    parameters: Iterable[nn.Parameter],
+    momentum: float,
+    weight_decay: float,
+    fused: bool = False,
 ) -> Optimizer:
     """Return the optimiser ``name`` over ``parameters``, with a learning rate of 1, which a scheduler multiplies.
 
@@ -40,13 +44,14 @@ def make_optimizer(
         momentum: For "sgd"; "adamw" keeps its own two betas.
         weight_decay: Of the kernels; for "sgd" the gradient of ``0.5 * weight_decay * sum(w ** 2)``, which is the
             paper's.
+        fused: Whether one kernel of the device moves all weights; PyTorch's own choice where False.
 
     Raises:
         ConfigError: If there is no such optimiser.
     """
     groups = parameter_groups(parameters, weight_decay)
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=1.0, momentum=momentum)
+        return torch.optim.SGD(groups, lr=1.0, momentum=momentum, fused=fused or None)
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=1.0)
+        return torch.optim.AdamW(groups, lr=1.0, fused=fused or None)
     raise ConfigError.unknown_choice("optimizer", name, ("sgd", "adamw"))

@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.modules import TeacherModule, checkpoint_fingerprint, load_weights, portable_spec, read_checkpoint
+from lightning_st.modules.speed import SPEED_OPTIONS
 from lightning_st.selftrain import ConfidenceRule, PseudoLabels, job_fingerprint
 from lightning_st.stages.announce import announce
 from lightning_st.stages.building import build_factory
@@ -82,7 +83,8 @@ def _label_images(
         announce(f"{folder}: complete, nothing to do.")
         return found
 
-    module = TeacherModule(build_factory(model), _classes(data, checkpoint), data.image_classes)
+    speed = {key: value for key, value in recipe.teacher.items() if key in SPEED_OPTIONS}
+    module = TeacherModule(build_factory(model), _classes(data, checkpoint), data.image_classes, **speed)
     load_weights(module, checkpoint)
     predict_as(settings, module)
     trainer = inference_trainer(recipe.trainer, folder)

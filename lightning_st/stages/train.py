@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.errors import ConfigError
 from lightning_st.modules import StudentModule, TaskModule, TeacherModule, checkpoint_fingerprint, portable_spec
+from lightning_st.modules.speed import SPEED_OPTIONS
 from lightning_st.stages.announce import announce
 from lightning_st.stages.building import arguments_of_class, build, build_factory, import_name
 from lightning_st.stages.evaluate import evaluate, is_better
@@ -98,7 +99,8 @@ class Training:
         keys = _STUDENT_DATA_INPUTS if self.role == "student" else keys
         given = self.recipe.data if self.recipe.data.get("augment") else {**self.recipe.data, "augment": data.augment}
         fingerprints = data.fingerprints()
-        module = self.settings.module
+        # Compiled or not, a training is the same but for rounding, as on another number of devices.
+        module = {key: value for key, value in self.settings.module.items() if key not in SPEED_OPTIONS}
         if self.role == "control":  # what weighs pseudo-labels is of no effect on it
             module = {key: value for key, value in module.items() if key not in arguments_of_class(StudentModule)}
         sets = ["labeled", "val", "test"]
