@@ -22,7 +22,7 @@ def prepare_console() -> None:
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # whoever asks for a profile wants to see it
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # of who asks for one
     show_log(logging.INFO)
 
 
