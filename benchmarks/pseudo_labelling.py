@@ -1,0 +1,247 @@
+"""The labelling stage: its throughput beside forward passes alone, its memory as images grow, two processes beside one.
+
+Throughput is that of the whole stage - decoding, resizing, forward pass, NMS, writing and merging the store - from its
+first batch on, beside the same model's forward passes over batches that lie in memory; one process computes with one
+thread, one worker loads. Seconds of the clock: these two run beside each other. Memory is the highest of the process
+itself over a store of tiny images (hard links to one file) with a model that computes nothing. Two processes have one
+thread each and no workers.
+"""
+
+import os
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from torch import Tensor, nn
+
+from benchmarks.inference import write_images
+from benchmarks.measuring import OURS, SPAWN, Comparison, Settings, in_process, interleave
+from lightning_st.index import AnnotationIndex
+from lightning_st.models import RetinaNet
+from lightning_st.modules import TeacherModule
+from lightning_st.stages.labelling import label_split
+from lightning_st.stages.recipe import Recipe
+from lightning_st.stages.train import make_data
+from lightning_st.types import Prediction
+
+CLASSES = ["one", "two", "three"]
+SMALL = {"backbone": "resnet18", "max_level": 5, "neck_width": 64, "head_width": 64, "head_depth": 2}
+
+
+class Timed(TeacherModule):
+    """Notes when its first batch begins."""
+
+    begun: float = 0.0
+
+    def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Note the time, once."""
+        self.begun = self.begun or time.perf_counter()
+
+
+class Stub(nn.Module):
+    """A task that finds the same three boxes in each image and computes nothing."""
+
+    target = "boxes"
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def losses(self, batch: Any) -> Any:
+        """It does not learn."""
+        raise NotImplementedError
+
+    def predict(self, images: Tensor, flip: bool = False) -> list[Prediction]:
+        """Return three boxes an image."""
+        boxes = torch.tensor([[1.0, 1, 9, 9], [2, 2, 12, 12], [3, 3, 20, 20]])
+        found = Prediction(boxes=boxes, labels=torch.tensor([0, 1, 2]), scores=torch.tensor([0.9, 0.5, 0.1]))
+        return [found] * len(images)
+
+    def restore(self, predictions: list[Prediction], scales: Tensor, sizes: Tensor) -> list[Prediction]:
+        """Return them as they are."""
+        return predictions
+
+    def metric(self) -> None:
+        """It cannot be judged."""
+        return
+
+
+def make_folder(folder: Path, count: int, side: int) -> Path:
+    """Return a folder of ``count`` names of a few JPEG files with sides of 4:3, links to them."""
+    files = folder / f"files_{side}"
+    files.mkdir(exist_ok=True)
+    made = sorted(files.iterdir()) or write_images(files, 4, side * 3 // 4, side)
+    images = folder / f"images_{count}_{side}"
+    images.mkdir(exist_ok=True)
+    for number in range(count):
+        os.link(made[number % len(made)], images / f"{number:07d}.jpg")
+    return images
+
+
+def label(
+    images: Path, store: Path, task: Any, size: int, batch_size: int, workers: int, shard: int = 1024, **trainer: Any
+) -> float:
+    """Label ``images`` into ``store`` as the stage does; return the seconds from the first batch on."""
+    data = {"unlabeled": {"images": str(images)}, "image_size": size, "eval_batch_size": batch_size}
+    recipe = Recipe(
+        data={**data, "num_workers": workers, "cache_folder": str(images.parent / "cache")},
+        model={"class_path": "lightning_st.RetinaNet"},
+        pseudo_label={"shard_size": shard},
+        trainer={"accelerator": "cpu", "devices": 1, "enable_progress_bar": False, **trainer},
+    )
+    module = Timed(task, CLASSES)
+    label_split(recipe, module, make_data(recipe), "unlabeled", store, "benchmark")
+    return time.perf_counter() - module.begun
+
+
+def quiet() -> None:
+    """One thread, and no warnings of Lightning's about a CPU."""
+    import logging
+    import warnings
+
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def throughput(settings: Settings) -> Comparison:
+    """Compare the stage with forward passes over what its loader made."""
+    count, size, batch_size = (8, 64, 4) if settings.tiny else (160, 256, 8)
+    images = make_folder(settings.folder, count, 80 if settings.tiny else 640)
+
+    def task(classes: Sequence[str]) -> RetinaNet:
+        torch.manual_seed(0)
+        return RetinaNet(classes, **SMALL)
+
+    model = task(CLASSES).eval()
+    batches = [torch.randint(256, (batch_size, 3, size, size), dtype=torch.uint8) for _ in range(count // batch_size)]
+    batches = [batch.contiguous(memory_format=torch.channels_last) for batch in batches]
+
+    def stage(turn: int) -> float:
+        store = settings.folder / f"store_{turn}"
+        seconds = label(images, store, task, size, batch_size, workers=1, shard=count // 2)
+        if len(AnnotationIndex.open(store / "labels.index")) != count:
+            raise RuntimeError("the store does not hold every image")
+        return count / seconds
+
+    @torch.inference_mode()
+    def forward(turn: int) -> float:
+        start = time.perf_counter()
+        for batch in batches:
+            model(batch)
+        return count / (time.perf_counter() - start)
+
+    speeds = interleave({OURS: stage, "forward passes alone": forward}, settings.repetitions)
+    return Comparison(
+        case=f"{count} JPEG of 640 x 480 into a store, {size} px, ResNet-18, batch {batch_size}, one worker",
+        unit="images/s",
+        better="more",
+        ours=speeds.pop(OURS),
+        peers=speeds,
+        goals={"forward passes alone": 0.95},
+    )
+
+
+def measure_memory(images: Path, store: Path, queue: Any) -> None:
+    """Put the highest memory of this process before and after labelling, MB."""
+    quiet()
+    warm = images.parent / "images_100_32"
+    label(warm, store.with_name("warm"), Stub, 32, 64, workers=1)  # libraries that are loaded late
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    label(images, store, Stub, 32, 64, workers=1)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    queue.put((before / 1024, after / 1024))
+
+
+def memory(settings: Settings, count: int) -> Comparison:
+    """Measure by how much labelling ``count`` images raises the highest memory above that of 100."""
+    images = make_folder(settings.folder, count, 32)
+    start = time.perf_counter()
+    if settings.tiny:
+        queue = SPAWN.SimpleQueue()
+        measure_memory(images, settings.folder / "memory", queue)
+        before, after = queue.get()
+    else:
+        before, after = in_process(measure_memory, images, settings.folder / f"memory_{count}")
+    seconds = time.perf_counter() - start
+    return Comparison(
+        case=f"highest memory beyond that of 100 images, {count:,} images of 32 x 24, stub model",
+        unit="MB",
+        better="less",
+        ours=[after - before],
+        note=f"{after:.0f} MB in all; {seconds:.0f} s with everything",
+    )
+
+
+def process_of_several(rank: int, count: int, port: int, images: Path, store: Path, size: int, queue: Any) -> None:
+    """Label this process's share as torchrun would have it, and put the seconds from its first batch on."""
+    quiet()
+    if count > 1:
+        names = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+        names |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "benchmark"}
+        os.environ.update({name: str(value) for name, value in names.items()})
+    torch.manual_seed(0)
+    trainer = {"devices": count, "strategy": "ddp" if count > 1 else "auto"}
+    shard = len(list(images.iterdir())) // 4
+    queue.put(label(images, store, lambda classes: RetinaNet(classes, **SMALL), size, 4, 0, shard, **trainer))
+
+
+def processes(settings: Settings) -> Comparison:
+    """Compare two processes with one, by the time from the first batch to the merged store."""
+    count, size = (8, 64) if settings.tiny else (96, 256)
+    images = make_folder(settings.folder, count, 96 if settings.tiny else 642)
+
+    def run(number: int, turn: int) -> float:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        queue = SPAWN.SimpleQueue()
+        store = settings.folder / f"processes_{number}_{turn}"
+        started = [
+            SPAWN.Process(target=process_of_several, args=(rank, number, port, images, store, size, queue))
+            for rank in range(number)
+        ]
+        for process in started:
+            process.start()
+        for process in started:
+            process.join()
+        if any(process.exitcode for process in started):
+            raise RuntimeError(f"{number} processes ended with {[process.exitcode for process in started]}")
+        return count / max(queue.get() for _ in started)
+
+    sides: dict[str, Callable[[int], float]] = {
+        OURS: lambda turn: run(2, turn),
+        "one process": lambda turn: run(1, turn),
+    }
+    if settings.tiny:  # each process imports all that there is
+        speeds = {name: [side(0)] for name, side in sides.items()}
+    else:
+        speeds = interleave(sides, min(5, settings.repetitions))
+    return Comparison(
+        case=f"two processes of one thread each, {count} images, {size} px",
+        unit="images/s",
+        better="more",
+        ours=speeds.pop(OURS),
+        peers=speeds,
+        goals={"one process": 1.9},
+    )
+
+
+def measure(settings: Settings) -> Iterator[Comparison]:
+    """Yield throughput, memory at 10^3 to 10^5 images, and two processes."""
+    quiet()
+    print("  throughput", file=sys.stderr, flush=True)
+    yield throughput(settings)
+    make_folder(settings.folder, 100, 32)
+    for count in [200] if settings.tiny else [1000, 10_000, 100_000]:
+        print(f"  memory at {count:,} images", file=sys.stderr, flush=True)
+        yield memory(settings, count)
+    print("  two processes", file=sys.stderr, flush=True)
+    yield processes(settings)
