@@ -89,7 +89,7 @@ def measure(settings: Settings) -> Iterator[Comparison]:
         size = "full size" if reduction == 1 else f"1/{reduction} of its sides"
         case = f"JPEG of 640 x 480 ({np.mean([len(data) for data in files]) / 1000:.0f} kB) at {size}, one core"
         note = "" if reduction == 1 else "torchvision cannot"
-        yield Comparison(case, "images/s", "more", values.pop(OURS), values, note=note)
+        yield Comparison.of(values, case=case, unit="images/s", better="more", note=note)
 
 
 def refuse_different(decoders: dict[str, Decode], data: bytes, reduction: int) -> None:

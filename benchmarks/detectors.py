@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection import retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2
 
-from benchmarks.random_batch import make_batch
+from benchmarks.random_batch import make_batch, targets_of
 from lightning_st.models import RetinaNet
-from lightning_st.types import Batch, BoxKind
+from lightning_st.types import Batch
 
 TORCHVISION = {"torchvision": retinanet_resnet50_fpn, "torchvision v2": retinanet_resnet50_fpn_v2}
 """Their two: without any normalisation in neck and head, and with group normalisation in the head; ours has batch
@@ -43,12 +43,7 @@ def batch_with_pixels(image_count: int, size: int, class_count: int, device: str
 
 def as_torchvision_takes_it(batch: Batch) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     """Return the same images, float 0-1, and the same boxes, as torchvision's detectors take them."""
-    kept = [kinds == BoxKind.OBJECT for kinds in batch["kinds"]]
-    targets = [
-        {"boxes": boxes[rows], "labels": labels[rows]}
-        for boxes, labels, rows in zip(batch["boxes"], batch["labels"], kept, strict=True)
-    ]
-    return [image.contiguous().float() / 255 for image in batch["images"]], targets
+    return [image.contiguous().float() / 255 for image in batch["images"]], targets_of(batch)
 
 
 def training_loss(model: nn.Module, batch: Batch) -> Callable[[], Tensor]:

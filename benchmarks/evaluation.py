@@ -192,12 +192,11 @@ def measure(settings: Settings) -> Iterator[Comparison]:
         columns = {
             name: [turn[place] for turn in values[name]] if name in values else None for name in (OURS, *modules)
         }
-        yield Comparison(
+        yield Comparison.of(
+            columns,
             case=what,
             unit=unit,
             better="less",
-            ours=columns.pop(OURS),
-            peers=columns,
             goals={"pycocotools": 7.0} if unit == "s" else {},
             note=f"{turns} turns, each a process of its own",
         )

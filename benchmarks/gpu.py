@@ -23,7 +23,6 @@ if __name__ == "__main__":  # as a file, without an installation
 
 from benchmarks.detectors import (
     TORCHVISION,
-    as_torchvision_takes_it,
     batch_with_pixels,
     forward_flops,
     make_ours,
@@ -32,6 +31,7 @@ from benchmarks.detectors import (
     training_loss,
 )
 from benchmarks.measuring import OURS, Comparison, NotMeasured, Settings, interleave
+from benchmarks.random_batch import targets_of
 from lightning_st.models import RetinaNet
 from lightning_st.modules.optimization import make_optimizer
 from lightning_st.modules.speed import compiled_losses, prepare
@@ -73,7 +73,7 @@ class Training:
         else:
             self.model.to(memory_format=torch.channels_last)
             self._loss = self.model
-        self.targets = None if isinstance(model, RetinaNet) else as_torchvision_takes_it(batch)[1]
+        self.targets = None if isinstance(model, RetinaNet) else targets_of(batch)
         self.optimiser = make_optimizer("sgd", model.parameters(), 0.9, 1e-4, fused=True)
         for group in self.optimiser.param_groups:
             group["lr"] = 1e-4

@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.generated import make_image_folder, write_index, write_json
 from benchmarks.measuring import Comparison, Settings, in_process
 from benchmarks.peak import peak_kb, reset_peak
-from benchmarks.tiny_sets import MODEL, TRAINER, recipe_of, write_sets
+from benchmarks.tiny_sets import TRAINER, recipe_of, write_sets
 
 Stage = Callable[[Path, int], Callable[[], object]]
 """From a folder and a number of images to what is to be timed."""
@@ -62,19 +62,11 @@ def label(folder: Path, count: int) -> Callable[[], object]:
 
     import torch
 
+    from benchmarks.stub import Stub
     from lightning_st.data import SelfTrainingDataModule
-    from lightning_st.models import RetinaNet
     from lightning_st.modules import TeacherModule
     from lightning_st.stages.labelling import label_split
     from lightning_st.stages.recipe import Recipe
-
-    class Stub(RetinaNet):
-        """Finds seven boxes in every image at once."""
-
-        def predict(self, images: Any, *options: Any, **named: Any) -> list[Any]:
-            boxes = torch.tensor([[4.0, 4, 40, 40]]).expand(7, 4)
-            found = {"boxes": boxes, "labels": torch.zeros(7, dtype=torch.int64), "scores": torch.linspace(0.9, 0.1, 7)}
-            return [dict(found) for _ in images]
 
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -83,7 +75,7 @@ def label(folder: Path, count: int) -> Callable[[], object]:
     data = SelfTrainingDataModule(**arguments | {"batch_size": 32})
     data.prepare_data()
     data.setup("predict")
-    module = TeacherModule(lambda classes: Stub(classes, **MODEL["init_args"]), data.classes)
+    module = TeacherModule(Stub, data.classes)
     return lambda: label_split(recipe, module, data, "unlabeled", folder / "store", "job")
 
 

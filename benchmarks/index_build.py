@@ -67,6 +67,6 @@ def measure(settings: Settings) -> Iterator[Comparison]:
         values = {
             name: [turn[place] for turn in turns[name]] if name in turns else None for name in (OURS, "pycocotools")
         }
-        yield Comparison(f"{case}: {what}", unit, "less", values.pop(OURS), values, {"pycocotools": 1.0})
+        yield Comparison.of(values, case=f"{case}: {what}", unit=unit, better="less", goals={"pycocotools": 1.0})
     again = [turn[2] for turn in turns[OURS]]
     yield Comparison(f"{case}: opening it when it is built, without reading the JSON", "ms", "less", again, limit=50.0)

@@ -19,6 +19,7 @@ from torchvision.ops import batched_nms, nms
 
 from benchmarks.detectors import TORCHVISION, make_ours, make_theirs
 from benchmarks.measuring import OURS, Comparison, Settings, interleave
+from benchmarks.photographs import photo_like
 from lightning_st.models import RetinaNet
 from lightning_st.models.boxes import encode
 from lightning_st.models.detections import select_detections
@@ -28,17 +29,11 @@ LIMITS = {"score_threshold": 0.05, "nms_iou": 0.5, "max_detections": 100}
 
 
 def write_images(folder: Path, count: int, height: int, width: int) -> list[Path]:
-    """Write JPEG files of smooth noise, some hundred kB each at 640 x 480."""
+    """Write JPEG files that are as heavy to decode as photographs."""
     generator = np.random.default_rng(0)
-    paths = []
-    for number in range(count):
-        image = np.zeros((height, width, 3), np.float32)
-        for octave in range(7):
-            shape = (max(2, height >> octave), max(2, width >> octave), 3)
-            noise = generator.normal(0, 1.45**octave, shape).astype(np.float32)
-            image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
-        paths.append(folder / f"{number}.jpg")
-        cv2.imwrite(str(paths[-1]), np.clip(image * 4 + 128, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    paths = [folder / f"{number}.jpg" for number in range(count)]
+    for path in paths:
+        cv2.imwrite(str(path), photo_like(generator, height, width), [cv2.IMWRITE_JPEG_QUALITY, 90])
     return paths
 
 
@@ -114,12 +109,11 @@ def end_to_end(settings: Settings, size: int, class_count: int) -> Comparison:
     images = 1 if size >= 640 or settings.tiny else 2
     speeds = interleave({name: speed_of(predict, images) for name, predict in sides.items()}, settings.repetitions)
     note = "boxes in the first image: " + ", ".join(f"{name} {count}" for name, count in found.items())
-    return Comparison(
+    return Comparison.of(
+        speeds,
         case=f"{side} x {side * 3 // 4} JPEG to boxes, {size} px, {class_count} classes, one thread",
         unit="images/s",
         better="more",
-        ours=speeds.pop(OURS),
-        peers=speeds,
         goals=dict.fromkeys(TORCHVISION, 1.0),
         note=note,
     )
@@ -167,12 +161,11 @@ def suppression(settings: Settings) -> Comparison:
 
     values = interleave({name: milliseconds(run) for name, run in runs.items()}, settings.repetitions)
     candidates = int((scores > 0.05).sum()) // image_count
-    return Comparison(
+    return Comparison.of(
+        values,
         case=f"scores to boxes, batch {image_count}, {candidates} candidates an image, {class_count} classes",
         unit="ms",
         better="less",
-        ours=values.pop(OURS),
-        peers=values,
     )
 
 

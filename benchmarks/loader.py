@@ -138,4 +138,4 @@ def measure(settings: Settings) -> Iterator[Comparison]:
         loaders[OURS].close()
         cores = len(os.sched_getaffinity(0))
         case = f"S4, batches of {BATCH}, 640 x 480 to {SIDE} x {SIDE}, {workers} workers"
-        yield Comparison(case, "images/s", "more", values.pop(OURS), values, note=f"{cores} cores, wall time")
+        yield Comparison.of(values, case=case, unit="images/s", better="more", note=f"{cores} cores, wall time")

@@ -60,6 +60,12 @@ class Comparison:
     limit: float | None = None
     note: str = ""
 
+    @classmethod
+    def of(cls, values: Mapping[str, list[float] | None], **fields: Any) -> "Comparison":
+        """Return the comparison of what ``interleave`` returned; ``fields`` are the others."""
+        peers = {name: theirs for name, theirs in values.items() if name != OURS}
+        return cls(ours=list(values[OURS] or []), peers=peers, **fields)
+
     def ratios(self, peer: str) -> list[float]:
         """Return how many times better we are than the peer, turn by turn; both took the turn one after the other."""
         values = self.peers[peer]

@@ -113,7 +113,7 @@ def measure(settings: Settings) -> Iterator[Comparison]:
         costs = interleave(sides, settings.repetitions)
         case = f"a position of {of:,}, {count} at once"
         limit = 1.0 if (of, count) == (size, AT_ONCE) else None
-        yield Comparison(case, "us", "less", costs.pop(OURS), costs, limit=limit)
+        yield Comparison.of(costs, case=case, unit="us", better="less", limit=limit)
     memory = [memory_of(size) for _ in range(settings.repetitions)]
     shuffle = {"a table of int64": [size * 8 / 1e6] * settings.repetitions}
     yield Comparison(f"memory for {size:,}", "MB", "less", memory, shuffle, limit=1.0)

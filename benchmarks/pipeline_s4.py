@@ -26,4 +26,4 @@ def measure(settings: Settings) -> Iterator[Comparison]:
     for jitter, goals in (((0.5, 2.0), GOALS), ((0.1, 2.0), {})):
         rates, share = compare(settings, Task(operates=True), jitter, PEERS, goals)
         yield replace(rates, case=f"S4, {rates.case}", note=NOTE)
-        yield replace(share, limit=share.limit if goals else None)
+        yield replace(share, limit=0.6 if goals else None)

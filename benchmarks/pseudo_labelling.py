@@ -18,17 +18,16 @@ from typing import Any
 
 import cv2
 import torch
-from torch import Tensor, nn
 
 from benchmarks.inference import write_images
 from benchmarks.measuring import OURS, SPAWN, Comparison, Settings, in_process, interleave
+from benchmarks.stub import Stub
 from lightning_st.index import AnnotationIndex
 from lightning_st.models import RetinaNet
 from lightning_st.modules import TeacherModule
 from lightning_st.stages.labelling import label_split
 from lightning_st.stages.recipe import Recipe
 from lightning_st.stages.train import make_data
-from lightning_st.types import Prediction
 
 CLASSES = ["one", "two", "three"]
 SMALL = {"backbone": "resnet18", "max_level": 5, "neck_width": 64, "head_width": 64, "head_depth": 2}
@@ -42,34 +41,6 @@ class Timed(TeacherModule):
     def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Note the time, once."""
         self.begun = self.begun or time.perf_counter()
-
-
-class Stub(nn.Module):
-    """A task that finds the same three boxes in each image and computes nothing."""
-
-    target = "boxes"
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-
-    def losses(self, batch: Any) -> Any:
-        """It does not learn."""
-        raise NotImplementedError
-
-    def predict(self, images: Tensor, flip: bool = False) -> list[Prediction]:
-        """Return three boxes an image."""
-        boxes = torch.tensor([[1.0, 1, 9, 9], [2, 2, 12, 12], [3, 3, 20, 20]])
-        found = Prediction(boxes=boxes, labels=torch.tensor([0, 1, 2]), scores=torch.tensor([0.9, 0.5, 0.1]))
-        return [found] * len(images)
-
-    def restore(self, predictions: list[Prediction], scales: Tensor, sizes: Tensor) -> list[Prediction]:
-        """Return them as they are."""
-        return predictions
-
-    def metric(self) -> None:
-        """It cannot be judged."""
-        return
 
 
 def make_folder(folder: Path, count: int, side: int) -> Path:
@@ -139,12 +110,11 @@ def throughput(settings: Settings) -> Comparison:
         return count / (time.perf_counter() - start)
 
     speeds = interleave({OURS: stage, "forward passes alone": forward}, settings.repetitions)
-    return Comparison(
+    return Comparison.of(
+        speeds,
         case=f"{count} JPEG of 640 x 480 into a store, {size} px, ResNet-18, batch {batch_size}, one worker",
         unit="images/s",
         better="more",
-        ours=speeds.pop(OURS),
-        peers=speeds,
         goals={"forward passes alone": 0.95},
     )
 
@@ -224,12 +194,11 @@ def processes(settings: Settings) -> Comparison:
         speeds = {name: [side(0)] for name, side in sides.items()}
     else:
         speeds = interleave(sides, min(5, settings.repetitions))
-    return Comparison(
+    return Comparison.of(
+        speeds,
         case=f"two processes of one thread each, {count} images, {size} px",
         unit="images/s",
         better="more",
-        ours=speeds.pop(OURS),
-        peers=speeds,
         goals={"one process": 1.9},
     )
 

@@ -1,6 +1,7 @@
 """Batches of random boxes, the same for everybody."""
 
 import torch
+from torch import Tensor
 
 from lightning_st.types import Batch, BoxKind
 
@@ -25,3 +26,12 @@ def make_batch(image_count: int, size: int, class_count: int, device: str) -> Ba
         positions=torch.arange(image_count),
         bad_images=[],
     )
+
+
+def targets_of(batch: Batch) -> list[dict[str, Tensor]]:
+    """Return the objects of a batch as torchvision's detectors take them."""
+    kept = [kinds == BoxKind.OBJECT for kinds in batch["kinds"]]
+    return [
+        {"boxes": boxes[rows], "labels": labels[rows]}
+        for boxes, labels, rows in zip(batch["boxes"], batch["labels"], kept, strict=True)
+    ]

@@ -14,9 +14,9 @@ from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.models.detection._utils import Matcher
 
 from benchmarks.measuring import OURS, Comparison, Settings, interleave
-from benchmarks.random_batch import make_batch
+from benchmarks.random_batch import make_batch, targets_of
 from lightning_st.models import RetinaNet
-from lightning_st.types import Batch, BoxKind
+from lightning_st.types import Batch
 
 
 def make_ours(batch: Batch, anchors: Tensor, class_count: int) -> Callable[[Tensor, Tensor], Tensor]:
@@ -31,11 +31,7 @@ def make_torchvision(batch: Batch, anchors: Tensor, class_count: int) -> Callabl
     backbone.out_channels = 8
     model = TorchvisionRetinaNet(backbone, class_count)
     model.proposal_matcher = Matcher(0.5, 0.5, allow_low_quality_matches=True)
-    kept = [kinds == BoxKind.OBJECT for kinds in batch["kinds"]]
-    targets = [
-        {"boxes": boxes[rows], "labels": labels[rows]}
-        for boxes, labels, rows in zip(batch["boxes"], batch["labels"], kept, strict=True)
-    ]
+    targets = targets_of(batch)
 
     def loss(logits: Tensor, deltas: Tensor) -> Tensor:
         outputs = {"cls_logits": logits, "bbox_regression": deltas}
@@ -46,15 +42,11 @@ def make_torchvision(batch: Batch, anchors: Tensor, class_count: int) -> Callabl
 
 
 def seconds_of(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, deltas: Tensor) -> float:
-    """Return how long one loss and its gradient take."""
+    """Return how long one loss and its gradient take, of the processor."""
     inputs = (logits.detach().requires_grad_(), deltas.detach().requires_grad_())
-    # On a CPU, processor time: other programs on the machine do not count.
-    clock = time.perf_counter if logits.is_cuda else time.process_time
-    start = clock()
+    start = time.process_time()
     loss(*inputs).backward()
-    if logits.is_cuda:
-        torch.cuda.synchronize()
-    return clock() - start
+    return time.process_time() - start
 
 
 def compare(losses: dict[str, Callable[[Tensor, Tensor], Tensor]], logits: Tensor, deltas: Tensor) -> str:
@@ -90,12 +82,11 @@ def measure(settings: Settings) -> Iterator[Comparison]:
     sides = {name: lambda turn, loss=loss: seconds_of(loss, logits, deltas) for name, loss in losses.items()}
     note = compare(losses, logits, deltas)
     seconds = interleave(sides, settings.repetitions)
-    yield Comparison(
+    yield Comparison.of(
+        seconds,
         case=f"targets, loss and gradient, batch {image_count}, {size} px, {class_count} classes, one thread",
         unit="s",
         better="less",
-        ours=seconds.pop(OURS),
-        peers=seconds,
         goals={"torchvision": 3.0},
         note=note,
     )

@@ -130,7 +130,7 @@ def measure(settings: Settings) -> Iterator[Comparison]:
     sides = {name: lambda turn, name=name: seconds_to_step(words[name], folder) for name in (OURS, "LightningCLI")}
     seconds = {name: [side(0)] for name, side in sides.items()} if settings.tiny else interleave(sides, turns)
     case = "to the end of the first step of fit, CPU"
-    yield Comparison(case, "s", "less", seconds.pop(OURS), seconds, {"LightningCLI": 1.0})
+    yield Comparison.of(seconds, case=case, unit="s", better="less", goals={"LightningCLI": 1.0})
     if not settings.tiny:
         steps = [seconds_to_step([*words["self_train"], f"run_{turn}"], folder) for turn in range(turns)]
         yield Comparison("to the end of the teacher's first step of self_train, CPU", "s", "less", steps)

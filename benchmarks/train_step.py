@@ -56,12 +56,11 @@ def measure(settings: Settings) -> Iterator[Comparison]:
             {name: make_step(model, losses[name], image_count) for name, model in models.items()},
             settings.repetitions if size < 640 else min(5, settings.repetitions),
         )
-        yield Comparison(
+        yield Comparison.of(
+            speeds,
             case=f"training step, batch {image_count}, {size} px, {class_count} classes, one thread",
             unit="images/s",
             better="more",
-            ours=speeds.pop(OURS),
-            peers=speeds,
             goals=dict.fromkeys(TORCHVISION, 1.05),
             note=note,
         )

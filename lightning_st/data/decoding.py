@@ -169,13 +169,12 @@ def _decode_jpeg(data: bytes, name: Path | str, reduction: int) -> NDArray[np.ui
     flags = _REDUCED[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         with _libjpeg_silenced():
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            image: NDArray[np.uint8] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ImageError(name, f"not decodable ({error.err})") from error
     if image is None:
         raise ImageError(name, "damaged JPEG data")
-    rgb: NDArray[np.uint8] = image
-    return rgb
+    return image
 
 
 def _decode_with_pillow(data: bytes, name: Path | str) -> NDArray[np.uint8]:

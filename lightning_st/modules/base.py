@@ -103,7 +103,7 @@ class TaskModule(LightningModule):
             step_gamma: Factor of each drop.
             eval_flip: Evaluate with predictions that are averaged with those on the mirrored images.
             eval_scales: Evaluate with predictions on the images at each of these sizes; 1 is that of the batches.
-            compile_task: Compile the model with ``torch.compile``: its first step takes minutes, the others are faster.
+            compile_task: Compile the model with ``torch.compile``: its first step compiles, which takes long.
             channels_last: Keep kernels channels last, as GPUs convolve fastest in 16 bits.
             fused_optimizer: Let one kernel of the device move all weights.
 
