@@ -67,9 +67,9 @@ def same_work(flops: dict[str, int], ours: str, most: float = 1.02) -> str:
     """Return what a note says of the operations of each side.
 
     Raises:
-        RuntimeError: If ours are fewer than a peer's, or a peer's fewer than ours by more than the canvas explains.
+        RuntimeError: If a side has more than ``most`` times those of another.
     """
     for name, count in flops.items():
-        if not 1 / most <= flops[ours] / count <= 1.5:
+        if not 1 / most <= flops[ours] / count <= most:
             raise RuntimeError(f"{name} has {count / 1e9:.1f} GFLOP a forward pass, ours {flops[ours] / 1e9:.1f}")
     return "GFLOP a forward pass: " + ", ".join(f"{name} {count / 1e9:.1f}" for name, count in flops.items())

@@ -170,10 +170,10 @@ def suppression(settings: Settings) -> Comparison:
 
 
 def measure(settings: Settings) -> Iterator[Comparison]:
-    """Yield files to boxes at 384 and 640 pixels, and NMS alone."""
+    """Yield files to boxes at 320 and 640 pixels, and NMS alone."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     yield suppression(settings)
-    for size in [128] if settings.tiny else [384, 640]:
+    for size in [128] if settings.tiny else [320, 640]:
         print(f"  files to boxes at {size} pixels", file=sys.stderr, flush=True)
         yield end_to_end(settings, size, 3 if settings.tiny else 80)

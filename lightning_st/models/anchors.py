@@ -45,7 +45,7 @@ class AnchorGrid:
         """Return the anchors of a canvas, float32 [A, 4], xyxy in pixels.
 
         Args:
-            height: Of the canvas in pixels, a multiple of the largest stride.
+            height: Of the canvas in pixels; maps round up, so anchors of coarse levels may lie beyond it.
             width: Likewise.
             device: Where the anchors are to lie; they are made once for each size and device.
         """
@@ -61,10 +61,16 @@ class AnchorGrid:
         return self._boxes[key]
 
     def mirror_rows(self, height: int, width: int, device: torch.device) -> Tensor:
-        """Return for each anchor the row of its mirror image in a canvas flipped left to right, int64 [A]."""
+        """Return for each anchor the row of its mirror image in a canvas flipped left to right, int64 [A].
+
+        Args:
+            height: Of the canvas in pixels.
+            width: Likewise, a multiple of the largest stride: what a map rounds up has no mirror image.
+            device: Where the rows are to lie.
+        """
         rows, start = [], 0
         for stride in self.strides:
-            shape = (height // stride, width // stride, self.per_location)
+            shape = (_cells(height, stride), _cells(width, stride), self.per_location)
             level = torch.arange(shape[0] * shape[1] * shape[2], device=device).view(shape)
             rows.append(start + level.flip(1).flatten())
             start += level.numel()
@@ -72,7 +78,9 @@ class AnchorGrid:
 
     def _make(self, height: int, width: int, device: torch.device) -> Tensor:
         """Return what ``boxes`` returns, computed on ``device``, which must know float64."""
-        levels = [self._level_boxes(height // stride, width // stride, stride, device) for stride in self.strides]
+        levels = [
+            self._level_boxes(_cells(height, stride), _cells(width, stride), stride, device) for stride in self.strides
+        ]
         return torch.cat(levels).float()
 
     def _level_boxes(self, rows: int, columns: int, stride: int, device: torch.device) -> Tensor:
@@ -82,3 +90,8 @@ class AnchorGrid:
         halves = torch.tensor(self.shapes, dtype=torch.float64, device=device) * stride / 2  # [K, 2]
         centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).unsqueeze(2)  # [rows, columns, 1, 2]
         return torch.cat([centres - halves, centres + halves], dim=-1).view(-1, 4)
+
+
+def _cells(side: int, stride: int) -> int:
+    """Return how many cells of ``stride`` pixels cover ``side`` pixels."""
+    return (side + stride - 1) // stride

@@ -28,16 +28,18 @@ class ImageNormalization(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, stride: int | None = None) -> Tensor:
         """Return the canvas that a backbone sees, floating [B, 3, H', W'], of the type of the weights.
 
         Args:
             images: [B, 3, H, W], RGB, 0-255: uint8, or floating where they were resized.
+            stride: In the place of the constructor's.
         """
+        stride = stride or self.stride
         height, width = images.shape[-2:]
         normalised = (images.float() - self.mean.float()) / self.std.float()
         # Not `-width % stride`: torch.compile cannot take that remainder of a size that changes.
-        missing = [(self.stride - side % self.stride) % self.stride for side in (width, height)]
+        missing = [(stride - side % stride) % stride for side in (width, height)]
         padded = nn.functional.pad(normalised, (0, missing[0], 0, missing[1]))
         # The type of the weights, which "bf16-true" changes.
         return padded.to(self.mean.dtype)

@@ -13,7 +13,7 @@ from lightning_st.models.boxes import encode
 from lightning_st.models.detections import restore_detections, select_detections
 from lightning_st.models.evaluators import Evaluator, make_metric
 from lightning_st.models.heads import RetinaHead
-from lightning_st.models.images import View, views_at
+from lightning_st.models.images import ImageNormalization, View, views_at
 from lightning_st.models.losses import BACKGROUND, IGNORED, focal_loss, huber_loss, stream_weights
 from lightning_st.models.matching import match_anchors
 from lightning_st.models.normalization import BatchNormMode
@@ -146,6 +146,8 @@ class RetinaNet(PyramidModel):
             frozen_stages,
             gradient_checkpointing,
         )
+        # Its head reads every map by itself, so they need not fit each other beyond what the neck asks.
+        self.normalise = ImageNormalization(getattr(self.neck, "size_divisor", 2**max_level))
         self.positive_iou, self.negative_iou = positive_iou, negative_iou
         self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
         self.huber_delta, self.box_loss_weight = huber_delta, box_loss_weight
@@ -170,7 +172,7 @@ class RetinaNet(PyramidModel):
 
         Args:
             images: uint8 [B, 3, H, W]. Normalised here and nowhere else, then padded with the mean colour at the bottom
-                and right to a multiple of the largest stride.
+                and right to a multiple of the neck's ``size_divisor``.
 
         Returns:
             Class logits, floating [B, A, C], and box deltas, floating [B, A, 4] (see ``boxes.encode``).
@@ -255,7 +257,8 @@ class RetinaNet(PyramidModel):
             Class probabilities, float32 [B, A, C]; box deltas, float32 [B, A, 4]; and the anchors in pixels of the
             images at their own size, float32 [A, 4]. Deltas are relative to the anchor, so they know no scale.
         """
-        normalised = self.normalise(view.images)
+        # A mirror image has the same anchors where all maps end with the canvas.
+        normalised = self.normalise(view.images, self.anchors.strides[-1] if flip else None)
         logits, deltas = self._judge(normalised)
         probabilities, deltas = logits.float().sigmoid(), deltas.float()
         if flip:

@@ -59,6 +59,13 @@ def test_locations_go_by_row_then_column():
     assert centres[256 // 8].tolist() == [4, 12]
 
 
+def test_maps_that_round_up_reach_beyond_the_canvas():
+    boxes = paper_grid().boxes(320, 96, CPU)
+    *_, coarsest = boxes.split([9 * rows * columns for rows, columns in [(40, 12), (20, 6), (10, 3), (5, 2), (3, 1)]])
+    centres = (coarsest[:, :2] + coarsest[:, 2:]) / 2
+    assert centres.round().unique(dim=0).tolist() == [[64, 64], [64, 192], [64, 320]]
+
+
 def test_mirrored_anchors_are_the_anchors_mirrored():
     grid, (height, width) = paper_grid(), (128, 256)
     boxes = grid.boxes(height, width, CPU)

@@ -277,6 +277,16 @@ def test_flip_averaging_of_mirrored_images_is_mirrored():
     assert not same(predictions, model.predict(images), tolerance=1e-3)
 
 
+def test_only_canvases_that_are_mirrored_end_with_every_map(monkeypatch):
+    """At 64 x 96 pixels the map of stride 128 reaches beyond the image, where its mirror image would begin."""
+    model, canvases = make_lively(max_level=7).eval(), []
+    judge = model._judge
+    monkeypatch.setattr(model, "_judge", lambda images: canvases.append(tuple(images.shape[-2:])) or judge(images))
+    model.predict(make_images())
+    model.predict(make_images(), flip=True)
+    assert canvases == [(64, 96), (128, 128), (128, 128)]
+
+
 @pytest.mark.parametrize("scale", [2.0, 0.75, 1.3])
 def test_another_scale_predicts_what_resized_images_do(scale):
     model = make_lively(max_detections=20).eval()
@@ -315,6 +325,23 @@ def test_canvases_of_any_size_are_padded_inside():
     padded = torch.zeros(2, 3, 64, 96)
     padded[..., :50, :70] = model.normalise(images)[..., :50, :70]
     assert torch.equal(model.normalise(images), padded)
+
+
+@pytest.mark.parametrize(
+    ("changes", "canvas"),
+    [
+        ({"max_level": 7}, (64, 96)),  # the coarsest map that an FPN adds to another has a stride of 32
+        ({"backbone": "spinenet-49s", "backbone_options": None, "neck": "identity", "max_level": 7}, (128, 128)),
+        ({"neck": "nas-fpn", "neck_options": {"repeats": 1}, "max_level": 7}, (128, 128)),
+    ],
+)
+def test_canvases_are_no_larger_than_the_neck_asks(changes, canvas):
+    model = make_tiny(**changes).eval()
+    images = make_images(1, height=50, width=70)
+    assert model.normalise(images).shape[-2:] == canvas
+    logits, deltas = model(images)
+    anchors = model.anchors.boxes(*canvas, torch.device("cpu"))
+    assert logits.shape[:2] == deltas.shape[:2] == (1, len(anchors))
 
 
 def test_images_are_normalised_from_uint8():

@@ -1,7 +1,9 @@
 """Necks: from the feature maps of a backbone to the maps, all of one width, that a head reads.
 
 A neck is an ``nn.Module`` that maps a list of feature maps to a list of those of levels ``min_level`` to ``max_level``,
-finest first, and says their width in its attribute ``width``. A builder is called with the arguments of ``FPN``.
+finest first, and says their width in its attribute ``width``. In ``size_divisor`` it may say of how many pixels a
+detector has to make the sides of its images multiples; ``2 ** max_level`` otherwise. A builder is called with the
+arguments of ``FPN``.
 """
 
 from collections.abc import Callable, Mapping, Sequence

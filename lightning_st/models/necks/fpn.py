@@ -15,11 +15,15 @@ class FPN(nn.Module):
         channels: Their channels.
         max_level: The coarsest level to return.
         width: Channels of every returned map.
+
+    Attributes:
+        size_divisor: What the sides of images have to be multiples of, pixels: of the stride of the coarsest map that
+            is added to another. The further ones round up, and then reach beyond the canvas.
     """
 
     def __init__(self, levels: Sequence[int], channels: Sequence[int], max_level: int, width: int = 256) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.size_divisor = width, 2 ** levels[-1]
         self.lateral = nn.ModuleList(nn.Conv2d(count, width, 1) for count in channels)
         self.output = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in channels)
         self.extra = nn.ModuleList(
