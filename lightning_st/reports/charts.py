@@ -1,8 +1,9 @@
 """Line and bar charts as inline SVG: no script, no font, colours from the page's style sheet, always the same bytes."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from markupsafe import Markup
 
@@ -182,12 +183,12 @@ class Interval:
     error: float
 
 
-def interval_chart(points: Sequence[Interval], categories: Sequence[str], label: str, alt: str) -> Markup:
+def interval_chart(points: Sequence[Interval], categories: Sequence[Sequence[str]], label: str, alt: str) -> Markup:
     """Draw points with error bars, a column a category, those of one category side by side.
 
     Args:
         points: At least one.
-        categories: What stands below each column.
+        categories: What stands below each column: its level of each factor, as many for all, the outermost first.
         label: What stands on the y axis.
         alt: What the drawing shows.
     """
@@ -195,13 +196,8 @@ def interval_chart(points: Sequence[Interval], categories: Sequence[str], label:
     margin = 0.08 * (high - low) or 0.01
     y_axis = Axis(low - margin, high + margin, _BOTTOM, _TOP)
     step = (_RIGHT - _LEFT) / len(categories)
-    parts = _grid(_plain_ticks(y_axis))
-    most = max(4, int(step / 6.5))
-    text = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="middle">{}<title>{}</title></text>')
-    for place, name in enumerate(categories):
-        shown = name if len(name) <= most else f"{name[: most - 1]}…"
-        row = 17 if place % 2 == 0 or step > 90 else 32
-        parts.append(text.format(_LEFT + (place + 0.5) * step, _BOTTOM + row, shown, name))
+    parts = [*_grid(_plain_ticks(y_axis)), *_column_names(categories, step)]
+    names = [", ".join(levels) for levels in categories]
     styles = list(dict.fromkeys(point.style for point in points))
     bar = Markup('<line class="line {}" x1="{x:.1f}" x2="{x:.1f}" y1="{:.1f}" y2="{:.1f}"/>')
     dot = Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="4"><title>{}</title></circle>')
@@ -209,11 +205,38 @@ def interval_chart(points: Sequence[Interval], categories: Sequence[str], label:
         shift = (styles.index(point.style) - (len(styles) - 1) / 2) * min(18.0, step / 4)
         x = _LEFT + (point.place + 0.5) * step + shift
         ends = y_axis.place(point.value - point.error), y_axis.place(point.value + point.error)
-        hint = f"{point.name}, {categories[point.place]}: {point.value:.3f} ± {point.error:.3f}"
+        hint = f"{point.name}, {names[point.place]}: {point.value:.3f} ± {point.error:.3f}"
         parts += [bar.format(point.style, *ends, x=x), dot.format(point.style, x, y_axis.place(point.value), hint)]
     middle = (_TOP + _BOTTOM) / 2
     turned = Markup('<text x="13" y="{0}" text-anchor="middle" transform="rotate(-90 13 {0})">{1}</text>')
     return _svg([*parts, turned.format(middle, label)], alt)
+
+
+def _column_names(categories: Sequence[Sequence[str]], step: float) -> Iterator[Markup]:
+    """Write the levels of the last factor below their columns, and below these those of the others, once a group.
+
+    Args:
+        categories: See ``interval_chart``.
+        step: Width of a column in pixels.
+    """
+    text = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="middle">{}<title>{}</title></text>')
+    begun = 0
+    for outer, group in groupby(categories, key=lambda levels: ", ".join(levels[:-1])):
+        inner = [levels[-1] for levels in group]
+        for place, name in enumerate(inner, begun):
+            is_lower = not outer and place % 2 == 1 and step <= 90  # where there is room, neighbours do not touch
+            shown, row = _shortened(name, step), 32 if is_lower else 17
+            yield text.format(_LEFT + (place + 0.5) * step, _BOTTOM + row, shown, name)
+        width = len(inner) * step
+        if outer:
+            yield text.format(_LEFT + begun * step + width / 2, _BOTTOM + 35, _shortened(outer, width), outer)
+        begun += len(inner)
+
+
+def _shortened(name: str, width: float) -> str:
+    """Return a name that is cut, with dots at its end, where it is longer than ``width`` pixels."""
+    most = max(4, int(width / 6.5))
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _scaled(value: float, log: bool) -> float:

@@ -62,7 +62,7 @@ def _effects(experiment: Experiment, factor: str) -> Table:
 
 def scores_chart(experiment: Experiment) -> Chart | None:
     """Return the scores of every combination with their standard errors; None where there is none yet."""
-    names = [", ".join(level for _, level in cell.levels) or "all" for cell in experiment.cells]
+    names = [[level for _, level in cell.levels] or ["all"] for cell in experiment.cells]
     points = [
         Interval(method, _STYLES[method], place, found.mean, found.error or 0.0)
         for place, cell in enumerate(experiment.cells)
@@ -72,7 +72,8 @@ def scores_chart(experiment: Experiment) -> Chart | None:
     if not points:
         return None
     alt = f"{experiment.primary} of every combination, supervised beside self-training."
-    note = "Bars are the standard error over seeds. Differences within a seed are surer than it looks: see the table."
+    note = f"Columns: {', '.join(experiment.factors)}. " if experiment.factors else ""
+    note += "Bars are the standard error over seeds. Differences within a seed are surer than it looks: see the table."
     legend = [(method, _STYLES[method]) for method in METHODS]
     svg = interval_chart(points, names, experiment.primary, alt)
     return Chart(f"{experiment.primary} by combination", svg, legend, note)

@@ -5,7 +5,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lightning_st.reports.charts import Axis, Series, bar_chart, line_chart, round_values, thin
+from lightning_st.reports.charts import (
+    Axis,
+    Interval,
+    Series,
+    bar_chart,
+    interval_chart,
+    line_chart,
+    round_values,
+    thin,
+)
 
 LABELS = ("step", "AP")
 
@@ -104,3 +113,27 @@ def test_marks_stand_at_their_values():
     svg = bar_chart([("student", [1, 1])], (0.0, 0.5), LABELS, "alt", marks=[0.5])
     (mark,) = [element for element in parse(svg).iter("line") if element.get("class") == "mark"]
     assert mark.get("x1") == mark.get("x2") == f"{(64 + 456) / 2:.1f}"
+
+
+def column_names(categories):
+    """What stands below the x axis: (x, y, text)."""
+    points = [Interval("supervised", "teacher", place, 0.4, 0.01) for place in range(len(categories))]
+    named = [text for text in parse(interval_chart(points, categories, "AP", "alt")).iter("text") if len(text)]
+    return [(float(text.get("x")), float(text.get("y")), text.text) for text in named]
+
+
+def test_levels_of_two_factors_stand_in_two_rows():
+    names = column_names([(first, second) for first in ("S1", "S4") for second in ("random", "simclr")])
+    rows = {y: [text for _, other, text in names if other == y] for _, y, _ in names}
+    inner, outer = (rows[y] for y in sorted(rows))
+    assert (inner, outer) == (["random", "simclr"] * 2, ["S1", "S4"])
+    x = {text: x for x, _, text in names if text in outer}
+    columns = [x for x, _, text in names if text in inner]
+    assert [x["S1"], x["S4"]] == pytest.approx([sum(columns[:2]) / 2, sum(columns[2:]) / 2])
+
+
+def test_a_single_factor_with_many_levels_takes_turns():
+    names = column_names([(f"rule number {number}",) for number in range(8)])
+    assert [y for _, y, _ in names[:4]] == [names[0][1], names[1][1]] * 2
+    assert names[0][1] != names[1][1]
+    assert names[0][2] == "rule n…"
