@@ -51,13 +51,17 @@ class PyramidModel(nn.Module):
         require("0 to 1", lambda v: 0 <= v <= 1, batch_norm_momentum=batch_norm_momentum)
         require_choice("batch_norm", batch_norm, get_args(BatchNormMode))
         self.batch_norm, self.batch_norm_momentum = batch_norm, batch_norm_momentum
-        self.normalise = ImageNormalization(2**max_level)
         self.backbone: Any = build_backbone(
             backbone, min_level, max_level, pretrained, backbone_options, frozen_stages, gradient_checkpointing
         )
         self.neck: Any = build_neck(
             neck, self.backbone.levels, self.backbone.channels, max_level, neck_width, neck_options
         )
+        self.normalise = ImageNormalization(self._size_divisor(max_level))
+
+    def _size_divisor(self, max_level: int) -> int:
+        """Return what the sides of images become multiples of, pixels: here so that the maps of all levels fit."""
+        return 1 << max_level
 
     def settle_batch_norms(self) -> None:
         """Make all layers of batch normalisation, the head's included, what the constructor's arguments say."""

@@ -13,7 +13,7 @@ from lightning_st.models.boxes import encode
 from lightning_st.models.detections import restore_detections, select_detections
 from lightning_st.models.evaluators import Evaluator, make_metric
 from lightning_st.models.heads import RetinaHead
-from lightning_st.models.images import ImageNormalization, View, views_at
+from lightning_st.models.images import View, views_at
 from lightning_st.models.losses import BACKGROUND, IGNORED, focal_loss, huber_loss, stream_weights
 from lightning_st.models.matching import match_anchors
 from lightning_st.models.normalization import BatchNormMode
@@ -146,8 +146,6 @@ class RetinaNet(PyramidModel):
             frozen_stages,
             gradient_checkpointing,
         )
-        # Its head reads every map by itself, so they need not fit each other beyond what the neck asks.
-        self.normalise = ImageNormalization(getattr(self.neck, "size_divisor", 2**max_level))
         self.positive_iou, self.negative_iou = positive_iou, negative_iou
         self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
         self.huber_delta, self.box_loss_weight = huber_delta, box_loss_weight
@@ -278,6 +276,10 @@ class RetinaNet(PyramidModel):
     def metric(self) -> Metric:
         """Return a new, empty metric."""
         return make_metric(self.evaluator, self.classes, self.max_detections)
+
+    def _size_divisor(self, max_level: int) -> int:
+        """Return what the neck asks: the head reads every map by itself, so they need not fit otherwise."""
+        return getattr(self.neck, "size_divisor", super()._size_divisor(max_level))
 
     def _judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return class logits and box deltas of normalised and padded images."""
