@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lightning_st.errors import AnnotationError, quoted
 from lightning_st.index.cache import refuse_foreign
-from lightning_st.index.json_stream import JsonStream, is_list
+from lightning_st.index.json_stream import JsonStream, decoder_of, is_list
 from lightning_st.index.readers.class_files import parse_json, read_text
 from lightning_st.index.table import AnnotationIndex
 
@@ -124,8 +124,9 @@ def _counted_ids(annotations: Path) -> NDArray[np.int64]:
     The index does not know them: it has no boxes without area, whose images count nevertheless.
     """
     found: set[int] = set()
+    counted = decoder_of(image_id=Any, iscrowd=Any, segmentation=Any)
     with JsonStream(annotations) as stream:
-        for key, value in stream.members():
+        for key, value in stream.members({"annotations": counted}):
             if key == "annotations" and is_list(value):
                 found.update(record["image_id"] for record in value if _counts(record))
     return np.array(sorted(found), np.int64)

@@ -1,12 +1,14 @@
 """The JSON stream reads what `json` reads, however the windows fall."""
 
 import json
+from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from lightning_st.errors import AnnotationError
 from lightning_st.index import json_stream
-from lightning_st.index.json_stream import JsonStream, is_list
+from lightning_st.index.json_stream import JsonStream, decoder_of, is_list
 
 DOCUMENT = {
     "first": [
@@ -80,3 +82,61 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
     with JsonStream(tmp_path / "a.json") as stream:
         for _, elements in stream.members():
             assert max(len(stream.text) for _ in elements) < 2100
+
+
+DECODERS = {"records": decoder_of(id=Any, box=Any, outline=Raw)}
+PLAIN = [
+    {"id": number, "box": [0.1 * number, 1e-3], "outline": [[1.5, 2], [3e2]], "else": {"a": [{"b": 1}]}}
+    for number in range(30)
+]
+ODD = [
+    {"id": 2**63, "box": None, "outline": {"counts": 'quotes" }, {"id": 1', "size": [1, 2]}, "else": "}], "},
+    {"box": float("inf"), "outline": "\ud800"},  # no JSON, and half a surrogate pair: Python's scanner takes both
+    {},
+    7,
+    [{"id": 1}],
+]
+
+
+def wanted_of(record):
+    """Return the fields of a record that DECODERS want, as Python's values."""
+    if type(record) is not dict:
+        return record
+    fields = {field: record[field] for field in ("id", "box", "outline") if field in record}
+    return {field: json.loads(bytes(value)) if type(value) is Raw else value for field, value in fields.items()}
+
+
+@pytest.mark.parametrize("window", [10, 300, 1 << 20])
+@pytest.mark.parametrize("many", [40, 200, 1 << 18])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_records_read_many_at_once_are_those_read_one_by_one(tmp_path, monkeypatch, window, many, indent):
+    monkeypatch.setattr(json_stream, "WINDOW", window)
+    monkeypatch.setattr(json_stream, "_MANY", many)
+    monkeypatch.setattr(json_stream, "_AFTER_REFUSAL", 2)
+    document = {"records": [*PLAIN, *ODD, *PLAIN], "others": PLAIN}
+    (tmp_path / "a.json").write_text(json.dumps(document, indent=indent))
+    with JsonStream(tmp_path / "a.json") as stream:
+        found = {key: list(value) for key, value in stream.members(DECODERS)}
+    assert list(map(wanted_of, found["records"])) == list(map(wanted_of, document["records"]))
+    assert found["others"] == document["others"]
+
+
+def test_of_plain_records_only_the_wanted_fields_are_read(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"records": PLAIN * 100}))
+    with JsonStream(tmp_path / "a.json") as stream:
+        [found] = [list(value) for _, value in stream.members(DECODERS)]
+    assert set(found[0]) == {"id", "box", "outline"}
+    assert bytes(found[0]["outline"]) == b"[[1.5, 2], [300.0]]"
+
+
+def test_wrong_json_among_records_is_named_as_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_stream, "_MANY", 1000)
+    records = [f'{{"id": {number}, "outline": [[1, 2]]}}' for number in range(1000)]
+    records[777] = records[777].replace(",", ",,")
+    (tmp_path / "a.json").write_text('{"records": [' + ", ".join(records) + "]}")
+    said = []
+    for decoders in (None, {"records": decoder_of(id=Any)}, {"records": decoder_of(outline=Raw)}):
+        with JsonStream(tmp_path / "a.json") as stream, pytest.raises(AnnotationError, match="no valid JSON") as caught:
+            [list(value) for _, value in stream.members(decoders)]
+        said.append(str(caught.value))
+    assert said == said[:1] * 3

@@ -3,7 +3,6 @@
 import json
 import math
 import mmap
-import re
 from array import array
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from msgspec import Raw
 
 from lightning_st.errors import AnnotationError
-from lightning_st.index.json_stream import JsonStream, is_list
+from lightning_st.index.json_stream import TOO_DEEP, JsonStream, decoder_of, is_deep_json, is_list
 from lightning_st.index.readers.coco_fields import (
     ANNOTATION_FIELDS,
     CATEGORY_FIELDS,
@@ -27,10 +27,12 @@ from lightning_st.index.readers.coco_fields import (
     shorten,
 )
 
-_KEY = '"segmentation"'
-# A list of lists without lists in them, of numbers alone: where it fits in a record that the JSON scanner has accepted,
-# it is the whole list, since its last bracket can close no other.
-_POLYGONS = re.compile(r"\s*:\s*(\[(?:\s*\[[0-9 \t\n\r.,eE+\-]*\]\s*,?)+\s*\])")
+_LONGEST_NOTHING = 8  # characters of "null", "[]" and the like
+_DECODERS = {
+    "images": decoder_of(**{field.name: Any for field in IMAGE_FIELDS}),
+    "annotations": decoder_of(**{field.name: Any for field in ANNOTATION_FIELDS}, segmentation=Raw),
+    "results": decoder_of(**{field.name: Any for field in RESULT_FIELDS}, segmentation=Raw),
+}
 
 
 @dataclass
@@ -59,7 +61,7 @@ class BoxColumns:
     segmentation_ends: "array[int]" = field(default_factory=lambda: array("q"))
     has_scores: bool = False
 
-    def extend(self, records: list[dict[str, Any]], outlines: list[str]) -> None:
+    def extend(self, records: list[dict[str, Any]], outlines: list[bytes]) -> None:
         """Append annotations whose fields have been checked, with the JSON of their segmentations."""
         boxes = np.array([record["bbox"] for record in records], np.float64)
         boxes[:, 2:] += boxes[:, :2]
@@ -73,7 +75,7 @@ class BoxColumns:
         self.has_scores |= any("score" in record for record in records)
         start = self.segmentation_ends[-1] if self.segmentation_ends else 0
         self.segmentation_ends.extend(accumulate(map(len, outlines[1:]), initial=start + len(outlines[0])))
-        self.segmentations.write("".join(outlines).encode("ascii"))
+        self.segmentations.write(b"".join(outlines))
 
     @cached_property
     def _segmentation_pages(self) -> mmap.mmap | bytes:
@@ -130,7 +132,7 @@ def read_records(
     """
     records, missing = CocoRecords(path, BoxColumns(segmentations)), set(parts)
     with JsonStream(path, advance) as stream:
-        for key, value in stream.members():
+        for key, value in stream.members(_DECODERS):
             if key not in missing:
                 continue
             missing.discard(key)
@@ -141,7 +143,7 @@ def read_records(
             elif key == "categories":
                 _read_categories(records, value)
             else:
-                _read_boxes(records.boxes, path, key, value, stream, ANNOTATION_FIELDS)
+                _read_boxes(records.boxes, path, key, value, ANNOTATION_FIELDS)
     if missing:
         advice = "A COCO file of labelled images has 'images', 'annotations' and 'categories'."
         raise AnnotationError(path, f"the list {min(missing)!r} is missing", advice=advice)
@@ -161,7 +163,7 @@ def read_result_boxes(path: Path, segmentations: IO[bytes], advance: Callable[[i
     """
     boxes = BoxColumns(segmentations)
     with JsonStream(path, advance) as stream:
-        _read_boxes(boxes, path, "", stream.elements(), stream, RESULT_FIELDS)
+        _read_boxes(boxes, path, "", stream.elements(_DECODERS["results"]), RESULT_FIELDS)
     return boxes
 
 
@@ -189,7 +191,7 @@ def _read_part(path: Path, part: str) -> CocoRecords:
     records = CocoRecords(path, BoxColumns(BytesIO()))
     read = _read_categories if part == "categories" else _read_images
     with JsonStream(path) as stream:
-        for key, value in stream.members():
+        for key, value in stream.members(_DECODERS):
             if key == part and is_list(value):
                 read(records, value)
     return records
@@ -207,28 +209,28 @@ def _read_categories(records: CocoRecords, elements: Iterator[Any]) -> None:
         records.categories += [(record["id"], record["name"]) for record in batch]
 
 
-def _read_boxes(
-    boxes: BoxColumns, path: Path, part: str, elements: Iterator[Any], stream: JsonStream, fields: tuple[Field, ...]
-) -> None:
-    outlines: list[str] = []
-    for batch in checked(path, part, _with_outlines(elements, stream, outlines), fields):
+def _read_boxes(boxes: BoxColumns, path: Path, part: str, elements: Iterator[Any], fields: tuple[Field, ...]) -> None:
+    outlines: list[bytes] = []
+    for batch in checked(path, part, _with_outlines(path, part, elements, outlines), fields):
         boxes.extend(batch, outlines)
         outlines.clear()
 
 
-def _with_outlines(elements: Iterator[Any], stream: JsonStream, outlines: list[str]) -> Iterator[Any]:
-    """Yield the elements, and append the text of each one's segmentation: it stands in the stream's window just now."""
-    for element in elements:
-        # Taken out, so that its numbers are not kept until some hundreds of records are there: that costs a tenth.
+def _with_outlines(path: Path, part: str, elements: Iterator[Any], outlines: list[bytes]) -> Iterator[Any]:
+    """Yield the elements without their segmentations, and append the JSON of each one's; nothing where it has none."""
+    for number, element in enumerate(elements):
         segmentation = element.pop("segmentation", None) if type(element) is dict else None
-        outlines.append(_outline_of(segmentation, stream) if segmentation else "")
+        outlines.append(_outline_of(segmentation))
+        if is_deep_json(outlines[-1]):
+            raise AnnotationError(path, TOO_DEEP, record=f"{part}[{number}].segmentation")
         yield element
 
 
-def _outline_of(segmentation: Any, stream: JsonStream) -> str:
-    """Return a segmentation as JSON; polygons as they stand there: writing them anew takes longer than reading them."""
-    text, end = stream.text, stream.end
-    start = text.find(_KEY, stream.start, end) + len(_KEY)
-    is_alone = start >= len(_KEY) and text.find(_KEY, start, end) < 0
-    found = _POLYGONS.match(text, start, end) if is_alone else None
-    return found[1] if found else json.dumps(segmentation, separators=(",", ":"))
+def _outline_of(segmentation: Any) -> bytes:
+    """Return a segmentation as JSON, as it stands in the file where that is known; nothing where it says nothing."""
+    if type(segmentation) is Raw:
+        text = bytes(segmentation)
+        if len(text) > _LONGEST_NOTHING:
+            return text
+        segmentation = json.loads(text)
+    return json.dumps(segmentation, separators=(",", ":")).encode() if segmentation else b""

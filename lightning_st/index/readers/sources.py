@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_st.errors import AnnotationError, ConfigError, quoted
-from lightning_st.index.json_stream import JsonStream, is_list
+from lightning_st.index.json_stream import JsonStream, decoder_of, is_list
 from lightning_st.index.names import IMAGE_EXTENSIONS, is_image_name, match_names, refuse_missing
 from lightning_st.index.readers.options import ReaderOptions
 
@@ -159,7 +160,7 @@ def begins_json(path: Path) -> bool:
 def _json_names(path: Path) -> list[str]:
     """Return the file names of the images of a COCO JSON; reading ends with the list of images."""
     with JsonStream(path) as stream:
-        for key, value in stream.members():
+        for key, value in stream.members({"images": decoder_of(file_name=Any)}):
             if key == "images" and is_list(value):
                 return [_file_name(path, number, record) for number, record in enumerate(value)]
     raise AnnotationError(path, "the list 'images' is missing", advice="Give a COCO JSON, or a name a line.")
