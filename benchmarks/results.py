@@ -81,7 +81,7 @@ def load(folder: Path = FOLDER) -> list[dict[str, Any]]:
 
 def number(value: float) -> str:
     """Write a number with three digits that count: 0.125, 12.5, 125, 12,500."""
-    if value == 0:
+    if abs(value) < 1e-9:  # an exponent that rounding has left
         return "0"
     digits = max(0, 2 - int(f"{value:e}".partition("e")[2]))
     return f"{value:,.{digits}f}"

@@ -52,17 +52,37 @@ def select_detections(
 
 
 def _suppress(boxes: Tensor, scores: Tensor, groups: Tensor, nms_iou: float) -> tuple[Tensor, Tensor]:
-    """Return which boxes no better one of their group overlaps too much, int64 [S], ascending, and their scores."""
-    # Here, because it takes longer to import than all the rest of this room.
+    """Return which boxes no better one of their group overlaps too much, int64 [S], ascending, and their scores.
+
+    Ascending, so that equal scores stay in a fixed order. The boxes of a group have to stand together.
+    """
+    # Under autocast torchvision's would go back to float32.
+    with torch.autocast(boxes.device.type, enabled=False):
+        suppress = _suppress_each if boxes.device.type == "cpu" else _suppress_all
+        kept = suppress(boxes.double(), scores.double(), groups, nms_iou).sort().values
+    return kept, scores[kept]
+
+
+def _suppress_each(boxes: Tensor, scores: Tensor, groups: Tensor, nms_iou: float) -> Tensor:
+    """Return the rows that are kept, a group at a time: a call costs less than to search all groups for each."""
+    from torchvision.ops import nms  # takes longer to import than all the rest of this room
+
+    counts = torch.unique_consecutive(groups, return_counts=True)[1]
+    starts = (counts.cumsum(0) - counts).tolist()
+    of_groups = (torch.split(values, counts.tolist()) for values in (boxes, scores))
+    kept = [nms(part, score, nms_iou) + start for part, score, start in zip(*of_groups, starts, strict=True)]
+    return torch.cat(kept) if kept else groups
+
+
+def _suppress_all(boxes: Tensor, scores: Tensor, groups: Tensor, nms_iou: float) -> Tensor:
+    """Return the rows that are kept, all groups by few kernels of a GPU.
+
+    In float64, since torchvision moves the groups apart by adding offsets of up to B * C canvases to the coordinates.
+    """
     from torchvision.ops import batched_nms
 
-    # In float64: torchvision moves the groups apart by adding offsets of up to B * C canvases to the coordinates. Under
-    # autocast it would go back to float32.
-    with torch.autocast(boxes.device.type, enabled=False):
-        kept = batched_nms(boxes.double(), scores.double(), groups, nms_iou)
-    # In the order of the candidates, so that equal scores stay in a fixed order.
-    kept = kept.sort().values
-    return kept, scores[kept]
+    kept: Tensor = batched_nms(boxes, scores, groups, nms_iou)
+    return kept
 
 
 def restore_detections(predictions: list[Prediction], scales: Tensor, sizes: Tensor) -> list[Prediction]:

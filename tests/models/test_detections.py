@@ -6,7 +6,7 @@ from torchvision.ops import nms
 
 from lightning_st.models.anchors import AnchorGrid
 from lightning_st.models.boxes import clip, decode, has_area
-from lightning_st.models.detections import best_of_groups, select_detections
+from lightning_st.models.detections import _suppress_all, _suppress_each, best_of_groups, select_detections
 
 ANCHORS = AnchorGrid(3, 5, 2.0, 1, (1.0,)).boxes(64, 96, torch.device("cpu"))
 CANVAS = (60, 90)
@@ -45,6 +45,19 @@ def test_equals_class_by_class():
             assert prediction["scores"].tolist() == [score for score, _, _ in expected]
             assert prediction["labels"].tolist() == [label for _, label, _ in expected]
             assert torch.allclose(prediction["boxes"], torch.tensor([box for _, _, box in expected]))
+
+
+def test_suppression_of_all_groups_at_once_equals_that_of_each():
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(400, 2, generator=generator, dtype=torch.float64) * 60
+    boxes = torch.cat([corners, corners + 5 + 20 * torch.rand(400, 2, generator=generator, dtype=torch.float64)], dim=1)
+    scores = torch.rand(400, generator=generator, dtype=torch.float64)
+    groups = torch.randint(9, (400,), generator=generator).sort().values * 7
+    each, together = (
+        suppress(boxes, scores, groups, 0.3).sort().values for suppress in (_suppress_each, _suppress_all)
+    )
+    assert torch.equal(each, together)
+    assert 9 < len(each) < 400
 
 
 def test_images_do_not_touch_each_other():
