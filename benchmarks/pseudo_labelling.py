@@ -4,9 +4,8 @@ Throughput is that of the whole stage - waiting for images, forward pass, NMS, w
 first batch on, beside the same model's forward passes alone: each batch is followed by one over the same images, whose
 time is the peer's and not the stage's, so that both have the same moments of a machine whose speed wavers. One process
 computes with one thread, one worker loads, also during the peer's passes; without a worker loading is not hidden.
-Memory is the highest of the process
-itself over a store of tiny images (hard links to one file) with a model that computes nothing. Two processes have one
-thread each and no workers.
+Memory is the highest of the process itself over a store of tiny images (hard links to one file) with a model that
+computes nothing. Two processes have one thread each and no workers.
 """
 
 import os

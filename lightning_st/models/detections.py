@@ -75,9 +75,9 @@ def _suppress_each(boxes: Tensor, scores: Tensor, groups: Tensor, nms_iou: float
 
 
 def _suppress_all(boxes: Tensor, scores: Tensor, groups: Tensor, nms_iou: float) -> Tensor:
-    """Return the rows that are kept, all groups by few kernels of a GPU.
+    """Return the rows that are kept, as torchvision does groups on a GPU: at once, up to many thousand boxes.
 
-    In float64, since torchvision moves the groups apart by adding offsets of up to B * C canvases to the coordinates.
+    In float64, since it moves the groups apart by adding offsets of up to B * C canvases to the coordinates.
     """
     from torchvision.ops import batched_nms
 

@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Raw
 
 from lightning_st.errors import AnnotationError
-from lightning_st.index.json_stream import TOO_DEEP, JsonStream, decoder_of, is_deep_json, is_list
+from lightning_st.index.json_stream import TOO_DEEP, JsonStream, RecordDecoder, decoder_of, is_deep_json, is_list
 from lightning_st.index.readers.coco_fields import (
     ANNOTATION_FIELDS,
     CATEGORY_FIELDS,
@@ -28,11 +28,14 @@ from lightning_st.index.readers.coco_fields import (
 )
 
 _LONGEST_NOTHING = 8  # characters of "null", "[]" and the like
-_DECODERS = {
-    "images": decoder_of(**{field.name: Any for field in IMAGE_FIELDS}),
-    "annotations": decoder_of(**{field.name: Any for field in ANNOTATION_FIELDS}, segmentation=Raw),
-    "results": decoder_of(**{field.name: Any for field in RESULT_FIELDS}, segmentation=Raw),
-}
+
+
+def _decoder(fields: tuple[Field, ...], **others: Any) -> RecordDecoder:
+    return decoder_of(**{field.name: Any for field in fields}, **others)
+
+
+_DECODERS = {"images": _decoder(IMAGE_FIELDS), "annotations": _decoder(ANNOTATION_FIELDS, segmentation=Raw)}
+_RESULT_DECODER = _decoder(RESULT_FIELDS, segmentation=Raw)
 
 
 @dataclass
@@ -163,7 +166,7 @@ def read_result_boxes(path: Path, segmentations: IO[bytes], advance: Callable[[i
     """
     boxes = BoxColumns(segmentations)
     with JsonStream(path, advance) as stream:
-        _read_boxes(boxes, path, "", stream.elements(_DECODERS["results"]), RESULT_FIELDS)
+        _read_boxes(boxes, path, "", stream.elements(_RESULT_DECODER), RESULT_FIELDS)
     return boxes
 
 
