@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -123,24 +124,44 @@ def end_to_end(settings: Settings, size: int, class_count: int, is_square: bool)
     )
 
 
+class Candidates(NamedTuple):
+    """Scores and boxes of a batch to select from; of each image some thousand lie above the threshold.
+
+    Attributes:
+        scores: float32 [B, A, C].
+        deltas: float32 [B, A, 4], of which all are nothing: the boxes are the anchors.
+        anchors: float32 [A, 4], xyxy in pixels of a canvas of 640 x 640.
+    """
+
+    scores: Tensor
+    deltas: Tensor
+    anchors: Tensor
+
+    @classmethod
+    def make(cls, image_count: int, anchor_count: int, class_count: int) -> "Candidates":
+        """Draw candidates, the same each time."""
+        generator = torch.Generator().manual_seed(0)
+        centres = torch.rand(anchor_count, 2, generator=generator) * 600
+        anchors = torch.cat([centres, centres + 20 + 80 * torch.rand(anchor_count, 2, generator=generator)], dim=1)
+        scores = torch.rand(image_count, anchor_count, class_count, generator=generator) ** 60
+        return cls(scores, encode(anchors, anchors).expand(image_count, -1, -1).contiguous(), anchors)
+
+    def select(self) -> list[int]:
+        """Return how many boxes of each image our selection and NMS leave."""
+        found = select_detections(*self, (640, 640), 0.05, 0.5, 5000, 100)
+        return [len(each["boxes"]) for each in found]
+
+
 def suppression(settings: Settings) -> Comparison:
     """Compare selection and NMS of a batch: ours at once, and torchvision's operators image by image."""
     image_count, anchor_count, class_count = (2, 50, 3) if settings.tiny else (8, 1500, 80)
-    generator = torch.Generator().manual_seed(0)
-    centres = torch.rand(anchor_count, 2, generator=generator) * 600
-    anchors = torch.cat([centres, centres + 20 + 80 * torch.rand(anchor_count, 2, generator=generator)], dim=1)
-    scores = torch.rand(image_count, anchor_count, class_count, generator=generator) ** 60
-    deltas = encode(anchors, anchors).expand(image_count, -1, -1).contiguous()
-
-    def ours() -> list[int]:
-        found = select_detections(scores, deltas, anchors, (640, 640), 0.05, 0.5, 5000, 100)
-        return [len(each["boxes"]) for each in found]
+    candidates = Candidates.make(image_count, anchor_count, class_count)
 
     def theirs(by_class: bool) -> list[int]:
         counts = []
-        for image in scores:
+        for image in candidates.scores:
             row, label = torch.nonzero(image > 0.05, as_tuple=True)
-            boxes, values = anchors[row].clamp(0, 640), image[row, label]
+            boxes, values = candidates.anchors[row].clamp(0, 640), image[row, label]
             if by_class:
                 kept = [torch.nonzero(label == c)[:, 0] for c in label.unique()]
                 kept = torch.cat([rows[nms(boxes[rows], values[rows], 0.5)] for rows in kept])
@@ -150,7 +171,7 @@ def suppression(settings: Settings) -> Comparison:
             counts.append(len(kept[:100]))
         return counts
 
-    runs = {OURS: ours, "batched_nms an image": lambda: theirs(False), "nms a class": lambda: theirs(True)}
+    runs = {OURS: candidates.select, "batched_nms an image": lambda: theirs(False), "nms a class": lambda: theirs(True)}
     found = {name: run() for name, run in runs.items()}
     if any(counts != found[OURS] for counts in found.values()):
         raise RuntimeError(f"boxes that are left in each image: {found}")
@@ -164,10 +185,10 @@ def suppression(settings: Settings) -> Comparison:
         return measured
 
     values = interleave({name: milliseconds(run) for name, run in runs.items()}, settings.repetitions)
-    candidates = int((scores > 0.05).sum()) // image_count
+    count = int((candidates.scores > 0.05).sum()) // image_count
     return Comparison.of(
         values,
-        case=f"scores to boxes, batch {image_count}, {candidates} candidates an image, {class_count} classes",
+        case=f"scores to boxes, batch {image_count}, {count} candidates an image, {class_count} classes",
         unit="ms",
         better="less",
         goals=dict.fromkeys(("batched_nms an image", "nms a class"), 1.0),

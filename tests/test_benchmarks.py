@@ -4,15 +4,25 @@ import json
 
 import pytest
 
-from benchmarks import measuring, results
+from benchmarks import change_works, changes, measuring, results
 from benchmarks.__main__ import main
 from benchmarks.measuring import Comparison
 from benchmarks.running import figures
 
 
+def skip_without_history(folder):
+    """Skip where the checkout has no git history, as an sdist."""
+    try:
+        changes.unpack(changes.CHANGES["index"].before, folder)
+    except measuring.NotMeasured as reason:
+        pytest.skip(str(reason))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("figure", figures())
 def test_the_tiny_form_of_a_figure_runs_and_saves_its_turns(figure, tmp_path):
+    if figure == "changes":
+        skip_without_history(tmp_path / "history")
     assert main([figure, "--tiny", "--repetitions", "2", "--output", str(tmp_path), "--folder", str(tmp_path)]) == 0
     (path,) = tmp_path.glob("*.json")
     result = json.loads(path.read_text())
@@ -21,6 +31,18 @@ def test_the_tiny_form_of_a_figure_runs_and_saves_its_turns(figure, tmp_path):
     for comparison in result["comparisons"]:
         assert comparison["ours"]
         assert all(value >= 0 for value in comparison["ours"])
+
+
+@pytest.mark.parametrize("work", ["evaluate", "index", "open_fold", "suppress", "decode"])
+def test_what_changes_are_measured_on_works_with_the_package_of_now(work, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    do = change_works.WORKS[work](20)
+    do()
+    do()
+
+
+def test_every_change_has_its_work():
+    assert set(changes.CHANGES) == set(change_works.WORKS)
 
 
 def test_sides_take_turns_in_changing_order_and_the_first_does_not_count():
