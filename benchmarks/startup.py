@@ -22,13 +22,14 @@ ROOT = Path(__file__).parents[1]
 
 PLAIN_CLI = """
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning_st import SelfTrainingDataModule, TeacherModule
+from lightning_st import SelfTrainingDataModule
+from lightning_st.modules import TaskModule
 
 class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser):
-        parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
+        parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
 
-CLI(TeacherModule, SelfTrainingDataModule, seed_everything_default=0, save_config_callback=None,
+CLI(TaskModule, SelfTrainingDataModule, subclass_mode_model=True, seed_everything_default=0, save_config_callback=None,
     trainer_defaults={"use_distributed_sampler": False})
 """
 
@@ -87,16 +88,14 @@ def write_configs(folder: Path) -> dict[str, list[str]]:
     fit_data = {key: value for key, value in data.items() if key != "unlabeled"}
     trainer = {**TRAINER, "max_steps": 2, "logger": False, "enable_checkpointing": False, "num_sanity_val_steps": 0}
     trainer["callbacks"] = [{"class_path": "first_step.FirstStep"}]
-    optimisation = {"optimizer": "adamw", "warmup_steps": 2}
-    module = {"task": MODEL, **optimisation}
+    arguments = {"task": MODEL, "optimizer": "adamw", "warmup_steps": 2}
     recipe = recipe_of(data) | {"trainer": {**TRAINER, "callbacks": trainer["callbacks"]}}
     files: dict[str, Any] = {
         "fit.json": {
             "data": fit_data,
-            "model": {"class_path": "lightning_st.TeacherModule", "init_args": module},
+            "model": {"class_path": "lightning_st.TeacherModule", "init_args": arguments},
             "trainer": trainer,
         },
-        "plain.json": {"data": fit_data, "model": module, "trainer": trainer},
         "recipe.json": recipe | {"teacher": {**TRAINING, "max_steps": 2}},
         "whole.json": recipe_of(data),
     }
@@ -107,7 +106,7 @@ def write_configs(folder: Path) -> dict[str, list[str]]:
     ours = ["-m", "lightning_st"]
     return {
         OURS: [*ours, "fit", "--config", "fit.json"],
-        "LightningCLI": ["plain_cli.py", "fit", "--config", "plain.json"],
+        "LightningCLI": ["plain_cli.py", "fit", "--config", "fit.json"],
         "self_train": [*ours, "self_train", "--config", "recipe.json", "--output"],
         "run": [*ours, "self_train", "--config", "whole.json", "--output", "run"],
     }
