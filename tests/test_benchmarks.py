@@ -23,7 +23,7 @@ def skip_without_history(folder):
 def test_the_tiny_form_of_a_figure_runs_and_saves_its_turns(figure, tmp_path):
     if figure == "changes":
         skip_without_history(tmp_path / "history")
-    assert main([figure, "--tiny", "--repetitions", "2", "--output", str(tmp_path), "--folder", str(tmp_path)]) == 0
+    assert main([figure, "--tiny", "--repetitions", "1", "--output", str(tmp_path), "--folder", str(tmp_path)]) == 0
     (path,) = tmp_path.glob("*.json")
     result = json.loads(path.read_text())
     assert result["figure"] == figure

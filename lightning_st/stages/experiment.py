@@ -48,7 +48,7 @@ def run_experiment(
 ) -> Path:
     """Run all arms of an experiment, or those that are left; wait for those that other processes are at.
 
-    An arm that fails leaves the others alone; all that failed are named in the end.
+    An arm that fails leaves the others alone, and is told at once.
 
     Args:
         config: What the arms share: the fields of a ``Recipe`` but its seed and control.
@@ -73,8 +73,9 @@ def run_experiment(
     _write_experiment(output, settings, arms)
     failures = _run_all(arms, output, restart, run_arm or run_in_process_of_its_own)
     if failures:
-        shown = "; ".join(f"{name}: {problem}" for name, problem in failures.items())
-        raise StageError(f"{output}: {len(failures)} of {len(arms)} arms failed: {shown}")
+        name, problem = next(iter(failures.items()))
+        others = f" The others: {', '.join(list(failures)[1:])}." if len(failures) > 1 else ""
+        raise StageError(f"{output}: {len(failures)} of {len(arms)} arms failed. {name}: {problem}{others}")
     return output
 
 
@@ -103,7 +104,8 @@ def run_in_process_of_its_own(arm: Arm, folder: Path, restart: bool) -> None:
             raise
     if status != 0:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise StageError(f"exit status {status}, {lines[-1] if lines else 'no word'} (all of it in {log})")
+        said = lines[-1].removeprefix("lightning_st: ") if lines else "not a word."
+        raise StageError(f"exit status {status}, {said} (All that it said: {log})")
 
 
 def _run_all(arms: Sequence[Arm], output: Path, restart: bool, run_arm: RunArm) -> dict[str, str]:
@@ -125,6 +127,7 @@ def _run_all(arms: Sequence[Arm], output: Path, restart: bool, run_arm: RunArm) 
                 if not _is_free(arm, output):  # another process was quicker by a moment
                     continue
                 failures[arm.name] = str(error)
+                announce(f"{output}: {arm.name} failed: {error}")
         waiting.remove(arm)
     return failures
 

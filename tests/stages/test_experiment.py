@@ -140,18 +140,21 @@ def test_another_seed_may_come_later(experiment):
     run_experiment(recipe, settings, output, run_arm=here)  # as it was, for the tests that follow
 
 
-def test_an_arm_that_fails_leaves_the_others_alone(tmp_path):
+def test_an_arm_that_fails_is_told_at_once_and_leaves_the_others_alone(tmp_path, caplog):
+    caplog.set_level("INFO", "lightning_st")
     ran = []
 
-    def fail_once(arm, folder, restart):
+    def fail(arm, folder, restart):
         ran.append(arm.name)
-        if len(ran) == 1:
-            raise StageError("the power is out")
+        if len(ran) <= 2:
+            raise StageError(f"the power is out, {len(ran)}.")
 
-    settings = ExperimentSettings({"alpha": [0.5, 1.0]}, [0])
-    with pytest.raises(StageError, match=r"1 of 2 arms failed: alpha=0\.5/seed_0: the power is out"):
-        run_experiment(config(tmp_path), settings, tmp_path / "out", run_arm=fail_once)
-    assert len(ran) == 2
+    settings = ExperimentSettings({"alpha": [0.5, 1.0, 2.0]}, [0])
+    end = r"2 of 3 arms failed\. alpha=0\.5/seed_0: the power is out, 1\. The others: alpha=1/seed_0\."
+    with pytest.raises(StageError, match=end):
+        run_experiment(config(tmp_path), settings, tmp_path / "out", run_arm=fail)
+    assert len(ran) == 3
+    assert "alpha=1/seed_0 failed: the power is out, 2." in caplog.text
 
 
 def test_what_others_are_at_is_waited_for_and_taken_over(tmp_path, monkeypatch):
