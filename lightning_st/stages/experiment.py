@@ -115,7 +115,7 @@ def _run_all(arms: Sequence[Arm], output: Path, restart: bool, run_arm: RunArm) 
         arm = next((arm for arm in waiting if _is_complete(arm, output) or _is_free(arm, output)), None)
         if arm is None:
             if not has_waited:
-                announce(f"{output}: other processes are at the {len(waiting)} arms that are left; waiting for them.")
+                announce(f"{output}: others are at what is left ({len(waiting)} of {len(arms)}); waiting for them.")
                 has_waited = True
             time.sleep(_SECONDS_BETWEEN_LOOKS)
             continue
