@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from lightning_st.cli.console import say
+from lightning_st.cli.named_labels import open_labels, thresholds_of
 from lightning_st.cli.one_sentence import OneSentenceParser
 from lightning_st.errors import ConfigError
-from lightning_st.index import AnnotationIndex, export_coco, export_masks, export_yolo, store_thresholds
-from lightning_st.types import BoxKind, ScoreThresholds
+from lightning_st.index import export_coco, export_masks, export_yolo
+from lightning_st.types import BoxKind
 
 
 def export(words: Sequence[str]) -> None:
@@ -42,11 +43,8 @@ def export_labels(words: Sequence[str]) -> None:
     arguments = parser.parse_args(words)
     if arguments.labels.suffix == ".ckpt":
         raise ConfigError(f"{arguments.labels} is a model: lightning_st export --checkpoint FILE --output FILE.onnx.")
-    threshold = arguments.score_threshold
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise ConfigError.expected("score_threshold", "from 0 to 1", threshold)
     index = open_labels(arguments.labels)
-    thresholds = thresholds_of(arguments.labels, len(index.classes), threshold)
+    thresholds = thresholds_of(arguments.labels, len(index.classes), arguments.score_threshold)
     chosen = arguments.format or ("masks" if index.has_masks else "coco")
     if chosen == "masks":
         export_masks(index, arguments.output, None if thresholds is None else thresholds.keep)
@@ -60,33 +58,3 @@ def export_labels(words: Sequence[str]) -> None:
     write = export_coco if chosen == "coco" else export_yolo
     write(index, arguments.output, keep=kept)
     say(f"{arguments.output}: {len(index)} images, {int(kept.sum())} of {len(kept)} boxes")
-
-
-def open_labels(path: Path) -> AnnotationIndex:
-    """Open what somebody names; it may come from elsewhere, so the whole file is looked at.
-
-    Args:
-        path: A store's folder, or an index file.
-
-    Raises:
-        IndexFileError: If it cannot be read, or is damaged.
-    """
-    index = AnnotationIndex.open(path / "labels.index" if path.is_dir() else path)
-    index.verify()
-    return index
-
-
-def thresholds_of(path: Path, class_count: int, score_threshold: float | None = None) -> ScoreThresholds | None:
-    """Return which labels are kept: all, where None.
-
-    Args:
-        path: A store's folder, or an index file.
-        class_count: Of the classes.
-        score_threshold: Keep labels from this score (0-1) on, instead of the store's own thresholds.
-
-    Raises:
-        StageError: If the folder is no store, or the store not complete.
-    """
-    if score_threshold is not None:
-        return ScoreThresholds.uniform(class_count, score_threshold)
-    return store_thresholds(path, class_count) if path.is_dir() else None

@@ -6,8 +6,8 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from lightning_st.cli.console import say
+from lightning_st.cli.model_arguments import add_model_arguments, image_size_of, model_of
 from lightning_st.cli.parsing import make_parser, parse
-from lightning_st.cli.predict_command import add_config, model_of
 from lightning_st.cli.vocabulary import predict_vocabulary
 from lightning_st.deploy.export import Exported, export_model, require_writable
 from lightning_st.stages.trained_model import TrainedModel
@@ -18,8 +18,7 @@ def export_model_of(words: Sequence[str]) -> None:
     config = parse(_parser(), words, predict_vocabulary, is_recipe=None)
     output = Path(config["output"])
     require_writable(output)  # before the checkpoint is read
-    size = config["data"].get("image_size") if config["image_size"] is None else config["image_size"]
-    trained = TrainedModel.describe(config["checkpoint"], model_of(config), size)
+    trained = TrainedModel.describe(config["checkpoint"], model_of(config), image_size_of(config))
     say(sentences_on(export_model(trained, output, config["images"]), config["images"]))
 
 
@@ -57,5 +56,5 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--image_size", type=size, default=None, help="[height, width]; that of the training if missing"
     )
-    add_config(parser, read=("output",))
+    add_model_arguments(parser, read=("output",))
     return parser

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
 from lightning_st.cli.console import prepare_console, say
 from lightning_st.cli.lightning_commands import run as run_lightning
-from lightning_st.cli.parsing import add_not_read, make_parser, parse
-from lightning_st.cli.show_command import MOST_PICTURES, sentences_on_stores, store_tiles
+from lightning_st.cli.model_arguments import add_model_arguments, image_size_of, model_of
+from lightning_st.cli.parsing import make_parser, parse
+from lightning_st.cli.store_pictures import MOST_PICTURES, sentences_on_stores, store_tiles
 from lightning_st.cli.vocabulary import predict_vocabulary
 from lightning_st.errors import ConfigError
 from lightning_st.index import export_coco, export_masks, export_results, numbered_as
@@ -101,27 +101,7 @@ def leave(found: PseudoLabels, name: str, output: Path, pictures: int, listed: P
 
 def _settings(config: Mapping[str, Any]) -> PredictSettings:
     given = {field.name: config[field.name] for field in fields(PredictSettings)}
-    size = given["image_size"] or config["data"].get("image_size")
-    return PredictSettings(**{**given, "image_size": size})
-
-
-def add_config(parser: ArgumentParser, read: Sequence[str]) -> None:
-    """Add what says what a checkpoint's model is, for ``model_of``: a config of ``self_train`` or of ``fit``.
-
-    Args:
-        parser: Of the command.
-        read: Sections and keys of such configs that the command has arguments for besides.
-    """
-    parser.add_argument("--config", action="config", help="where the checkpoint does not say what its model is")
-    parser.add_subclass_arguments(torch.nn.Module, "model", skip={"classes"}, required=False, instantiate=False)
-    parser.add_argument("--data", type=dict[str, Any], default={}, help="image_size is read")
-    add_not_read(parser, read)
-
-
-def model_of(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the task that a config names, None without one; a config of ``fit`` names a LightningModule around it."""
-    spec: Mapping[str, Any] | None = config["model"]
-    return None if spec is None else (spec.get("init_args") or {}).get("task") or spec
+    return PredictSettings(**{**given, "image_size": image_size_of(config)})
 
 
 def _parser() -> ArgumentParser:
@@ -138,5 +118,5 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--restart", type=bool, default=False, nargs="?", const=True, help="predict anew")
     parser.add_class_arguments(PredictSettings, None, skip={"trainer"}, instantiate=False)
     parser.add_class_arguments(Trainer, "trainer", skip=set(owned_in("trainer")), instantiate=False)
-    add_config(parser, read=("trainer", "output", "restart"))
+    add_model_arguments(parser, read=("trainer", "output", "restart"))
     return parser

@@ -1,24 +1,20 @@
 """``lightning_st show WHAT ...``: contact sheets; of pseudo-labels without torch."""
 
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 from lightning_st.cli.console import say
-from lightning_st.cli.export_command import open_labels, thresholds_of
+from lightning_st.cli.named_labels import open_labels, thresholds_of
 from lightning_st.cli.one_sentence import OneSentenceParser
-from lightning_st.errors import ConfigError, ImageError
-from lightning_st.index import AnnotationIndex, ignore_unsure
-from lightning_st.reports.choice import STORE_ORDERS, Chosen, choose
-from lightning_st.reports.pictures import load_thumbnail
+from lightning_st.cli.store_pictures import require_count, sentences_on_stores, store_tiles
+from lightning_st.errors import ConfigError
+from lightning_st.reports.choice import STORE_ORDERS, choose
 from lightning_st.reports.sheet import PAGE, Sheet, Unreadable, write_sheet
-from lightning_st.reports.tiles import TILE_SIDE, Tile, at_tile_size, box_tile, mask_tile
 from lightning_st.types import BoxKind, ScoreThresholds
-
-MOST_PICTURES = 500
 
 # What can be shown to its line in --help, and the function that shows it: see ``COMMANDS``.
 SHEETS = {
@@ -63,8 +59,6 @@ def stored(words: Sequence[str]) -> None:
     parser.add_argument("--score_threshold", type=float, help="from this score (0-1) on, instead of the store's own")
     given = parser.parse_args(words)
     require_count(given.count)
-    if given.score_threshold is not None and not 0 <= given.score_threshold <= 1:
-        raise ConfigError.expected("score_threshold", "from 0 to 1", given.score_threshold)
     index = open_labels(given.labels)
     class_count = len(index.classes)
     found = thresholds_of(given.labels, class_count, given.score_threshold)
@@ -78,61 +72,6 @@ def stored(words: Sequence[str]) -> None:
     sheet = Sheet("Pseudo-labels", name, sentences_on_stores(index, given.order == "bands"), index.classes)
     count = write_sheet(sheet, store_tiles(index, thresholds, chosen, unreadable), given.output, unreadable)
     say(f"{given.output / PAGE}: {count} pictures")
-
-
-def store_tiles(
-    index: AnnotationIndex, thresholds: ScoreThresholds, chosen: Sequence[Chosen], unreadable: Unreadable
-) -> Iterator[tuple[str, Tile]]:
-    """Draw images of a store with the labels that a student is shown, each below the title of its group.
-
-    Args:
-        index: The store's, of boxes or masks.
-        thresholds: Kept boxes are drawn solid, ignored ones dashed, dropped ones only where chosen; less sure pixels
-            are hatched.
-        chosen: The images.
-        unreadable: Gets a line for each image that cannot be read.
-    """
-    for row, box, group in chosen:
-        record = index.image(row)
-        try:
-            image, (width, _) = load_thumbnail(record, TILE_SIDE)
-        except ImageError as error:
-            unreadable.lines.append(str(error))
-            continue
-        image = at_tile_size(image)
-        found, note = index.annotations(row), ""
-        if box is not None:
-            note = f"chosen for {index.classes[found.labels[box]]} {found.scores[box]:.2f}"
-        mask = index.mask(row)
-        if index.has_masks and mask is not None:
-            shown = ignore_unsure(mask, index.confidence(row), thresholds.keep)
-            label = None if box is None else int(found.labels[box])
-            yield group, mask_tile(record.name, image, shown, index.classes, label, note)
-        else:
-            kinds = thresholds.kinds(found.labels, found.scores)
-            scale, picked = image.width / width, [] if box is None else [box]
-            yield (
-                group,
-                box_tile(record.name, image, found.boxes, found.labels, kinds, index.classes, scale, picked, note),
-            )
-
-
-def sentences_on_stores(index: AnnotationIndex, is_by_box: bool) -> list[str]:
-    """Return how to read pictures of pseudo-labels."""
-    if index.has_masks:
-        return ["Classes in colour; hatched is what is not sure enough for its threshold. A background has no colour."]
-    chosen = ", and the one that its picture was chosen for is thick, dotted where it is dropped" if is_by_box else ""
-    return [f"Solid boxes are kept, dashed ones are ignored, dropped ones are not drawn{chosen}."]
-
-
-def require_count(count: int) -> None:
-    """Refuse a number of pictures that no page can hold.
-
-    Raises:
-        ConfigError: If it is not from 1 to ``MOST_PICTURES``.
-    """
-    if not 1 <= count <= MOST_PICTURES:
-        raise ConfigError.expected("count", f"from 1 to {MOST_PICTURES}", count)
 
 
 def _usage() -> str:

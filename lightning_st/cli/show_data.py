@@ -10,7 +10,7 @@ from PIL import Image
 
 from lightning_st.cli.console import prepare_console, say
 from lightning_st.cli.parsing import add_not_read, make_parser, parse
-from lightning_st.cli.show_command import require_count
+from lightning_st.cli.store_pictures import require_count
 from lightning_st.cli.vocabulary import data_vocabulary
 from lightning_st.data import SelfTrainingDataModule
 from lightning_st.data.image_file import ImageFile

@@ -11,9 +11,9 @@ from PIL import Image
 
 from lightning_st.cli.console import prepare_console, say
 from lightning_st.cli.one_sentence import OneSentenceParser
-from lightning_st.cli.show_command import require_count
 from lightning_st.cli.show_data import label_tile, small_original
 from lightning_st.cli.stage_commands import parse_recipe, read_recipe, self_train_parser
+from lightning_st.cli.store_pictures import require_count
 from lightning_st.data.image_file import ImageFile
 from lightning_st.data.split import Split
 from lightning_st.errors import ConfigError, StageError
