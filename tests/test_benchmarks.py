@@ -1,6 +1,8 @@
 """Every figure of benchmarks/ runs, a missing peer is no win, and the README has the table of the results."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -39,6 +41,13 @@ def test_what_changes_are_measured_on_works_with_the_package_of_now(work, tmp_pa
     do = change_works.WORKS[work](20)
     do()
     do()
+
+
+def test_the_figure_of_a_gpu_imports_where_there_is_little_more_than_torch():
+    absent = "albumentations cv2 jsonargparse msgspec platformdirs pycocotools wandb".split()
+    code = f"import sys\nfor name in {absent}: sys.modules[name] = None\nimport benchmarks.gpu"
+    done = subprocess.run([sys.executable, "-c", code], cwd=results.HERE.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_change_has_its_work():

@@ -9,7 +9,6 @@ from torch import Tensor
 from lightning_st.modules.base import TaskModule
 from lightning_st.modules.checkpoints import load_weights
 from lightning_st.modules.tasks import TaskFactory
-from lightning_st.selftrain import LossBalance
 from lightning_st.types import Batch
 
 
@@ -48,6 +47,8 @@ class StudentModule(TaskModule):
         """
         super().__init__(task, classes, **optimization)
         self.init = init
+        from lightning_st.selftrain import LossBalance  # here, so that a teacher needs nothing but torch and Lightning
+
         self.balance = LossBalance(alpha, average_decay, normalize_loss, average_warmup)
         balance = {"alpha": alpha, "normalize_loss": normalize_loss}
         averages = {"average_decay": average_decay, "average_warmup": average_warmup}
