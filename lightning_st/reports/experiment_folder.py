@@ -49,10 +49,14 @@ class Cell:
 
     def minus(self, other: "Cell", method: str, its_method: str | None = None) -> Estimate | None:
         """Return a method's scores here minus those of another cell, seed by seed; there of ``its_method``."""
+        return estimate([*self.by_seed_minus(other, method, its_method).values()])
+
+    def by_seed_minus(self, other: "Cell", method: str, its_method: str | None = None) -> dict[int, float]:
+        """Return the same as ``minus``, of each seed that both have."""
         its_method = method if its_method is None else its_method
         theirs = {arm.seed: arm.scores[its_method] for arm in other.arms if its_method in arm.scores}
         both = [arm for arm in self.arms if method in arm.scores and arm.seed in theirs]
-        return estimate([arm.scores[method] - theirs[arm.seed] for arm in both])
+        return {arm.seed: arm.scores[method] - theirs[arm.seed] for arm in both}
 
 
 @dataclass(frozen=True)

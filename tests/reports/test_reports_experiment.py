@@ -112,6 +112,14 @@ def test_pre_training_that_helps_everywhere_is_not_the_papers(tmp_path):
     assert found[claim] == "not reproduced"
 
 
+def test_an_effect_of_strong_augmentation_that_is_lost_in_noise_is_not_shown_to_be_less(tmp_path):
+    noisy = {seed: (0.45 + change, 0.45 + change, 0.46 + change) for seed, change in enumerate((0.03, -0.01, 0.01))}
+    cells = PAPER | {("S4", "imagenet"): noisy}
+    found = standings(write_experiment_report(make_experiment(tmp_path, cells, ("augment", "init"))))
+    claim = "Pre-training (imagenet) helps with weak augmentation (S1) and not with strong (S4)."
+    assert found[claim] == "not decided at this size"
+
+
 TABLE_7 = {
     ("random", "alone"): seeds(0.307, 0.034),
     ("random", "joint"): seeds(0.336, 0.015),
