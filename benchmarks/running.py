@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -20,6 +21,8 @@ def figures() -> list[str]:
 
 def run(figure: str, settings: Settings, folder: Path) -> None:
     """Measure a figure, save its result and print its table; or say why it is not measured here."""
+    # A process that was spawned would spawn its loader's workers, too; a command's are what the system has for them.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     begun = time.perf_counter()
     module = importlib.import_module(f"benchmarks.{figure}")
     claim = (module.__doc__ or "").partition("\n")[0]
