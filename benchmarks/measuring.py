@@ -128,7 +128,7 @@ def in_process(function: Callable[..., None], *arguments: Any) -> Any:
         RuntimeError: The process ended without an answer.
     """
     queue = SPAWN.SimpleQueue()
-    process = SPAWN.Process(target=function, args=(*arguments, queue))
+    process = SPAWN.Process(target=as_a_command, args=(function, *arguments, queue))
     process.start()
     while process.is_alive() and queue.empty():
         process.join(0.01)
@@ -137,6 +137,15 @@ def in_process(function: Callable[..., None], *arguments: Any) -> Any:
     result = queue.get()
     process.join()
     return result
+
+
+def as_a_command(function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function in a process that was spawned, with loaders whose workers are started as a command's are.
+
+    Left alone, such a process would spawn its workers, too, and a second would go by before each has ended.
+    """
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)  # the system's default
+    function(*arguments)
 
 
 def memory_kb(kind: str) -> int:

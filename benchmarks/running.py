@@ -2,14 +2,13 @@
 
 import argparse
 import importlib
-import multiprocessing
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.measuring import SPAWN, NotMeasured, Settings
+from benchmarks.measuring import SPAWN, NotMeasured, Settings, as_a_command
 
 HERE = Path(__file__).parent
 
@@ -21,8 +20,6 @@ def figures() -> list[str]:
 
 def run(figure: str, settings: Settings, folder: Path) -> None:
     """Measure a figure, save its result and print its table; or say why it is not measured here."""
-    # A process that was spawned would spawn its loader's workers, too; a command's are what the system has for them.
-    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     begun = time.perf_counter()
     module = importlib.import_module(f"benchmarks.{figure}")
     claim = (module.__doc__ or "").partition("\n")[0]
@@ -44,7 +41,7 @@ def run_all(names: list[str], arguments: argparse.Namespace) -> int:
         print(f"[{place}/{len(names)}] {name}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             settings = Settings(Path(folder), arguments.tiny, arguments.repetitions, arguments.images)
-            process = SPAWN.Process(target=run, args=(name, settings, arguments.output))
+            process = SPAWN.Process(target=as_a_command, args=(run, name, settings, arguments.output))
             process.start()
             process.join()
         failed += process.exitcode != 0

@@ -35,12 +35,22 @@ def test_the_tiny_form_of_a_figure_runs_and_saves_its_turns(figure, tmp_path):
         assert all(value >= 0 for value in comparison["ours"])
 
 
-@pytest.mark.parametrize("work", ["evaluate", "index", "open_fold", "suppress", "decode"])
-def test_what_changes_are_measured_on_works_with_the_package_of_now(work, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("work", "amount", "is_done"),
+    [
+        ("evaluate", 20, lambda precision: 0 < precision < 1),
+        ("index", 20, lambda index: len(index) == 20),
+        ("open_fold", 20, lambda rows: len(rows) == 2),
+        ("suppress", 20, lambda counts: len(counts) == 8),
+        ("decode", 2, lambda images: [image.shape for image in images] == [(480, 640, 3)] * 2),
+        ("step", 64, lambda images_per_second: images_per_second > 0),
+    ],
+)
+def test_what_changes_are_measured_on_works_with_the_package_of_now(work, amount, is_done, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    do = change_works.WORKS[work](20)
-    do()
-    do()
+    do = change_works.WORKS[work](amount)
+    assert is_done(do())
+    assert is_done(do())
 
 
 def test_the_figure_of_a_gpu_imports_where_there_is_little_more_than_torch():
