@@ -17,7 +17,6 @@ from typing import NamedTuple
 from benchmarks.measuring import OURS, Comparison, NotMeasured, Settings, interleave, optional
 
 ROOT = Path(__file__).parent.parent
-MOST_TURNS = 5
 TINY = 50
 """The amount of the tiny form, which does the first work alone: a process takes seconds to begin."""
 
@@ -101,7 +100,7 @@ def measure(settings: Settings) -> Iterator[Comparison]:
         def side(name: str, package: Path, work=work, amount=amount, memory=memory) -> Callable[[int], float]:
             def take(turn: int) -> float:
                 seconds, megabytes = turn_of(work, amount, package, settings.folder / f"{work}_{name}_{turn}")
-                memory[name] += [megabytes] * (turn > 0)
+                memory[name].append(megabytes)
                 return seconds
 
             return take
@@ -109,7 +108,7 @@ def measure(settings: Settings) -> Iterator[Comparison]:
         sides = {OURS: side(OURS, packages[change.after]), "before": side("before", packages[change.before])}
         if change.needs and optional(change.needs) is None:
             sides["before"] = memory["before"] = None
-        times = interleave(sides, min(MOST_TURNS, settings.repetitions))
+        times = interleave(sides, settings.few_repetitions, warms_up=False)
         case = f"{change.what} ({change.after}): {change.on.format(amount)}"
         yield Comparison.of(times, case=f"{case}, CPU", unit="s", better="less")
         if change.with_memory:

@@ -18,8 +18,6 @@ from lightning_st.checks.hamming import close_pairs
 from lightning_st.checks.look import look_at
 from lightning_st.index import build_index
 
-MOST_TURNS = 3
-"""Of a minute and a half each."""
 IMAGES = 300
 
 
@@ -66,7 +64,7 @@ def write_images(folder, count):
 def measure(settings: Settings) -> Iterator[Comparison]:
     """Yield the search's time and memory, and reading."""
     count, images = (20_000, 20) if settings.tiny else (1_281_167, IMAGES)
-    turns = [in_process(measure_search, count) for _ in range(min(MOST_TURNS, settings.repetitions))]
+    turns = [in_process(measure_search, count) for _ in range(settings.few_repetitions)]
     if turns[0][0] < count // 2:
         raise RuntimeError(f"expected {count // 2} pairs at least, found {turns[0][0]}")
     case = f"all pairs within 7 bits of {count:,} hashes of 64"

@@ -26,8 +26,6 @@ from lightning_st.models import CocoMetric
 CLASS_COUNT = 80
 DETECTIONS = 100
 BATCH = 16
-MOST_TURNS = 3
-"""Of a minute and a half each for pycocotools."""
 NEAR = {"torchmetrics": 1e-3}
 """How far from pycocotools' AP one may be, which takes sides of boxes in float32; 1e-6 for others."""
 
@@ -170,7 +168,7 @@ def take_turn(name: str, image_count: int, queue: Any) -> None:
 
 def measure(settings: Settings) -> Iterator[Comparison]:
     """Yield time and memory."""
-    image_count, turns = (20, 1) if settings.tiny else (5000, min(MOST_TURNS, settings.repetitions))
+    image_count, turns = (20, 1) if settings.tiny else (5000, settings.few_repetitions)
     modules = {"pycocotools": "pycocotools", "faster-coco-eval": "faster_coco_eval", "torchmetrics": "torchmetrics"}
     names = [OURS, *(name for name, module in modules.items() if optional(module) is not None)]
     if "faster-coco-eval" not in names:  # its engine

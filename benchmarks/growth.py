@@ -1,16 +1,18 @@
-"""What each stage costs as data grow, 10^3 to 10^5 images, and 10^6 where that takes minutes: time, memory, exponents.
+"""What each stage costs as data grow, from 10^3 to 10^6 images: time, memory, and their exponents.
 
 An exponent is the slope of a straight line through the logarithms: 1 where twice the images take twice as long, below 1
 where a part does not grow. Each stage at each size is a process of its own; time is that of the processor, memory the
 peak beyond what the process had before the stage, resident pages of mapped files among it. Images are of 64 x 64 pixels
-and 2 kB, in one tar, and a stub stands for the model, so that what is left is the package's own work.
+and 2 kB, in one tar, and a stub stands for the model, so that what is left is the package's own work. Up to 10^4
+images each stage has several turns, as what does not grow wavers most; beyond, where a turn takes minutes, one.
 """
 
-import math
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -127,7 +129,6 @@ def sample(folder: Path, count: int) -> Callable[[], object]:
 def report(folder: Path, count: int) -> Callable[[], object]:
     """Write a run's report; its store is one of many images, which the tiny run did not label."""
     import logging
-    import shutil
 
     from lightning_st.index import AnnotationIndex
     from lightning_st.reports import write_report
@@ -155,27 +156,31 @@ def label_many(folder: Path, path: Path, few: Any, count: int) -> None:
     (folder / "many.index").replace(path)
 
 
-STAGES: dict[str, tuple[Stage, int]] = {
-    "building the index from COCO JSON": (build, 10**5),
-    "building the index from a tar": (tar, 10**5),
-    "opening the index": (open_, 10**6),
-    "check, quick form": (check, 10**5),
-    "labelling with a stub model": (label, 3 * 10**4),
-    "writing and merging a store": (write_store, 10**5),
-    "counting scores for a confidence rule": (calibrate, 10**6),
-    "matching predictions with labels": (match, 10**5),
-    "an epoch's sampler": (sample, 10**6),
-    "report": (report, 10**5),
+STAGES: dict[str, Stage] = {
+    "building the index from COCO JSON": build,
+    "building the index from a tar": tar,
+    "opening the index": open_,
+    "check, quick form": check,
+    "labelling with a stub model": label,
+    "writing and merging a store": write_store,
+    "counting scores for a confidence rule": calibrate,
+    "matching predictions with labels": match,
+    "an epoch's sampler": sample,
+    "report": report,
 }
-"""By name, the stage, and the largest number of images."""
+SIZES = (10**3, 10**4, 10**5, 10**6)
+FEW = 10**4
+"""The largest size that has several turns."""
 
 TOPS = {"opening the index": 0.1, "check, quick form": 0.5, "report": 0.7}
 """The largest exponents of time that we accept of stages which should hardly grow; 1.05 of others."""
+MEMORY_TOPS = {"labelling with a stub model": 0.1}
+"""The largest exponents of memory that we accept."""
 
 
 def take_turn(stage: str, folder: Path, count: int, queue: Any) -> None:
     """Give the seconds of the processor that a stage takes, and the MB that it adds at its peak."""
-    prepare = STAGES[stage][0]
+    prepare = STAGES[stage]
     (folder / "warm").mkdir(parents=True)
     prepare(folder / "warm", 16)()  # for the imports
     (folder / "own").mkdir()
@@ -185,42 +190,39 @@ def take_turn(stage: str, folder: Path, count: int, queue: Any) -> None:
     queue.put((time.process_time() - begun, (peak_kb() - before) / 1e3))
 
 
-def exponent(sizes: list[int], values: list[float]) -> float:
-    """Return the slope of the line through the logarithms; a value below a tenth of a unit counts as that."""
+def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
+    """Return the slope of the line through the logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
-
-
-def sizes_to(most: int, is_tiny: bool) -> list[int]:
-    """Return the sizes from 10^3 on, a power of ten each and the largest."""
-    if is_tiny:
-        return [32, 64]
-    powers = [10**power for power in range(3, 1 + math.floor(math.log10(most)))]
-    return sorted({*powers, most})
 
 
 def measure(settings: Settings) -> Iterator[Comparison]:
     """Yield each stage's time and memory at each size, and their exponents."""
-    tiny = ("opening the index", "writing and merging a store", "an epoch's sampler")
-    stages = tiny if settings.tiny else tuple(STAGES)
-    for stage in stages:
-        sizes = sizes_to(STAGES[stage][1], settings.tiny)
-        found = []
+    stages = ("opening the index", "writing and merging a store", "an epoch's sampler") if settings.tiny else STAGES
+    sizes = (32, 64) if settings.tiny else SIZES
+    for place, stage in enumerate(stages):
+        found: dict[int, list[tuple[float, float]]] = {size: [] for size in sizes}
         for size in sizes:
-            folder = settings.folder / f"{stages.index(stage)}_{size}"
-            found.append(in_process(take_turn, stage, folder, size))
-            said = f"{stage}, {size:,} images: {found[-1][0]:.3g} s, {found[-1][1]:.3g} MB"
-            print(said, file=sys.stderr, flush=True)
-        yield from compare(stage, sizes, found)
+            for turn in range(settings.few_repetitions if size <= FEW else 1):
+                folder = settings.folder / f"{place}_{size}_{turn}"
+                found[size].append(in_process(take_turn, stage, folder, size))
+                shutil.rmtree(folder)
+                said = f"{stage}, {size:,} images: {found[size][-1][0]:.3g} s, {found[size][-1][1]:.3g} MB"
+                print(said, file=sys.stderr, flush=True)
+        yield from compare(stage, found)
 
 
-def compare(stage: str, sizes: list[int], found: list[tuple[float, float]]) -> Iterator[Comparison]:
-    """Yield the comparisons of one stage."""
-    note = "one turn"
-    for size, (seconds, memory) in zip(sizes, found, strict=True):
-        yield Comparison(f"{stage}, {size:,} images", "s", "less", [seconds], note=note)
-        yield Comparison(f"{stage}, {size:,} images: memory", "MB", "less", [max(memory, 0.0)], note=note)
-    slope = exponent(sizes, [max(seconds, 1e-5) for seconds, _ in found])
-    top = TOPS.get(stage, 1.05)
-    yield Comparison(f"{stage}: exponent of time", "", "less", [max(slope, 0.0)], limit=top, note=note)
-    slope = exponent(sizes, [max(memory, 0.1) for _, memory in found])
-    yield Comparison(f"{stage}: exponent of memory", "", "less", [max(slope, 0.0)], note=f"{note}, 0.1 MB at least")
+def compare(stage: str, found: Mapping[int, Sequence[tuple[float, float]]]) -> Iterator[Comparison]:
+    """Yield the comparisons of one stage, from the seconds and MB of each turn at each size."""
+    for size, turns in found.items():
+        seconds, memory = zip(*turns, strict=True)
+        note = "one turn" if len(turns) == 1 else ""
+        yield Comparison(f"{stage}, {size:,} images", "s", "less", [*seconds], note=note)
+        yield Comparison(
+            f"{stage}, {size:,} images: memory", "MB", "less", [max(0.0, each) for each in memory], note=note
+        )
+    middle = {size: [median(values) for values in zip(*turns, strict=True)] for size, turns in found.items()}
+    slope = exponent([*middle], [max(seconds, 1e-5) for seconds, _ in middle.values()])
+    yield Comparison(f"{stage}: exponent of time", "", "less", [max(slope, 0.0)], limit=TOPS.get(stage, 1.05))
+    slope = exponent([*middle], [max(memory, 0.1) for _, memory in middle.values()])
+    top, note = MEMORY_TOPS.get(stage), "0.1 MB at least"
+    yield Comparison(f"{stage}: exponent of memory", "", "less", [max(slope, 0.0)], limit=top, note=note)

@@ -35,6 +35,11 @@ class Settings:
     repetitions: int = 7
     images: Path | None = None
 
+    @property
+    def few_repetitions(self) -> int:
+        """Turns of what takes minutes."""
+        return min(5, self.repetitions)
+
 
 @dataclass
 class Comparison:
@@ -75,13 +80,16 @@ class Comparison:
         return [ours / theirs if self.better == "more" else theirs / ours for ours, theirs in pairs]
 
 
-def interleave(sides: Mapping[str, Callable[[int], float] | None], repetitions: int) -> dict[str, list[float] | None]:
+def interleave(
+    sides: Mapping[str, Callable[[int], float] | None], repetitions: int, warms_up: bool = True
+) -> dict[str, list[float] | None]:
     """Let every side take its turns, in an order drawn anew each time, after one turn each to warm up.
 
     Args:
         sides: By name, a function that takes the number of the turn (0 is the warm-up) and returns that turn's value:
             the same turn is the same work for everybody. None for a side that is not installed.
         repetitions: Turns that count.
+        warms_up: False where each turn is a process of its own, which sees to that itself.
 
     Returns:
         By name, the values of the turns that count; None where the side was None.
@@ -89,7 +97,7 @@ def interleave(sides: Mapping[str, Callable[[int], float] | None], repetitions: 
     values: dict[str, list[float] | None] = {name: None if side is None else [] for name, side in sides.items()}
     present = {name: side for name, side in sides.items() if side is not None}
     order = random.Random(0)
-    for turn in range(repetitions + 1):
+    for turn in range(0 if warms_up else 1, repetitions + 1):
         for name in order.sample(sorted(present), len(present)):
             gc.collect()  # nobody pays for another's rubbish
             value = present[name](turn)

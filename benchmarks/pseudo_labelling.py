@@ -1,15 +1,13 @@
-"""The labelling stage: its throughput beside forward passes alone, its memory as images grow, two processes beside one.
+"""The labelling stage: its throughput beside forward passes alone, and that of two processes beside one.
 
 Throughput is that of the whole stage - waiting for images, forward pass, NMS, writing and merging the store - from its
 first batch on, beside the same model's forward passes alone: each batch has one more over the same images, before and
 after in turns, whose time is the peer's and not the stage's, so that both have the same moments of a machine whose
 speed wavers, and of a worker that loads. One process computes with one thread; without a worker loading is not hidden.
-Memory is the highest of the process itself over a store of tiny images (hard links to one file) with a model that
-computes nothing. Two processes have one thread each and no workers.
+Two processes have one thread each and no workers. Its memory, from 10^3 to 10^6 images, is in `growth`.
 """
 
 import os
-import resource
 import socket
 import sys
 import time
@@ -21,8 +19,7 @@ import cv2
 import torch
 
 from benchmarks.inference import write_images
-from benchmarks.measuring import OURS, SPAWN, Comparison, Settings, in_process, interleave
-from benchmarks.stub import Stub
+from benchmarks.measuring import OURS, SPAWN, Comparison, Settings, interleave
 from lightning_st.index import AnnotationIndex
 from lightning_st.models import RetinaNet
 from lightning_st.modules import TeacherModule
@@ -31,8 +28,6 @@ from lightning_st.stages.recipe import Recipe
 from lightning_st.stages.train import make_data
 
 CLASSES = ["one", "two", "three"]
-FILES = 32
-"""Of a folder; every name is a link to one, of which file systems allow some ten thousand."""
 SMALL = {"backbone": "resnet18", "max_level": 5, "neck_width": 64, "head_width": 64, "head_depth": 2}
 
 
@@ -64,14 +59,10 @@ class Timed(TeacherModule):
 
 
 def make_folder(folder: Path, count: int, side: int) -> Path:
-    """Return a folder of ``count`` names of a few JPEG files with sides of 4:3, links to them."""
-    files = folder / f"files_{side}"
-    files.mkdir(exist_ok=True)
-    made = sorted(files.iterdir()) or write_images(files, FILES, side * 3 // 4, side)
+    """Return a folder of ``count`` JPEG files with sides of 4:3."""
     images = folder / f"images_{count}_{side}"
-    images.mkdir(exist_ok=True)
-    for number in range(count):
-        os.link(made[number % len(made)], images / f"{number:07d}.jpg")
+    images.mkdir()
+    write_images(images, count, side * 3 // 4, side)
     return images
 
 
@@ -146,37 +137,6 @@ def throughput(settings: Settings, images: Path, workers: int) -> Comparison:
     )
 
 
-def measure_memory(images: Path, store: Path, queue: Any) -> None:
-    """Put the highest memory of this process before and after labelling, MB."""
-    quiet()
-    warm = images.parent / "images_100_32"
-    label(warm, store.with_name("warm"), Stub, 32, 64, workers=1)  # libraries that are loaded late
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    label(images, store, Stub, 32, 64, workers=1)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    queue.put((before / 1024, after / 1024))
-
-
-def memory(settings: Settings, count: int) -> Comparison:
-    """Measure by how much labelling ``count`` images raises the highest memory above that of 100."""
-    images = make_folder(settings.folder, count, 32)
-    start = time.perf_counter()
-    if settings.tiny:
-        queue = SPAWN.SimpleQueue()
-        measure_memory(images, settings.folder / "memory", queue)
-        before, after = queue.get()
-    else:
-        before, after = in_process(measure_memory, images, settings.folder / f"memory_{count}")
-    seconds = time.perf_counter() - start
-    return Comparison(
-        case=f"highest memory beyond that of 100 images, {count:,} images of 32 x 24, stub model",
-        unit="MB",
-        better="less",
-        ours=[after - before],
-        note=f"{after:.0f} MB in all; {seconds:.0f} s with everything",
-    )
-
-
 def process_of_several(rank: int, count: int, port: int, images: Path, store: Path, size: int, queue: Any) -> None:
     """Label this process's share as torchrun would have it, and put the seconds from its first batch on."""
     quiet()
@@ -225,7 +185,7 @@ def processes(settings: Settings) -> Comparison:
         del sides["two that know nothing of each other"]
         speeds = {name: [side(0)] for name, side in sides.items()}
     else:
-        speeds = interleave(sides, min(5, settings.repetitions))
+        speeds = interleave(sides, settings.few_repetitions)
     return Comparison.of(
         speeds,
         case=f"two processes of one thread each, {count} images, {size} px",
@@ -237,15 +197,11 @@ def processes(settings: Settings) -> Comparison:
 
 
 def measure(settings: Settings) -> Iterator[Comparison]:
-    """Yield throughput, memory at 10^3 to 10^6 images, and two processes."""
+    """Yield throughput with and without a worker, and that of two processes."""
     quiet()
     print("  throughput", file=sys.stderr, flush=True)
     images = make_folder(settings.folder, *((8, 80) if settings.tiny else (160, 640)))
     yield throughput(settings, images, workers=1)
     yield throughput(settings, images, workers=0)
-    make_folder(settings.folder, 100, 32)
-    for count in [200] if settings.tiny else [1000, 10_000, 100_000, 1_000_000]:
-        print(f"  memory at {count:,} images", file=sys.stderr, flush=True)
-        yield memory(settings, count)
     print("  two processes", file=sys.stderr, flush=True)
     yield processes(settings)

@@ -53,7 +53,7 @@ def measure(settings: Settings) -> Iterator[Comparison]:
         note = same_work({name: forward_flops(loss) for name, loss in losses.items()}, OURS)
         speeds = interleave(
             {name: make_step(model, losses[name], image_count) for name, model in models.items()},
-            settings.repetitions if size < 640 else min(5, settings.repetitions),
+            settings.repetitions,
         )
         yield Comparison.of(
             speeds,

@@ -2,7 +2,7 @@
 
 import json
 import math
-import mmap
+import os
 from array import array
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -81,16 +81,15 @@ class BoxColumns:
         self.segmentations.write(b"".join(outlines))
 
     @cached_property
-    def _segmentation_pages(self) -> mmap.mmap | bytes:
-        """The segmentations, when all have been written."""
+    def _descriptor(self) -> int:
+        """Of the segmentations' file, once all are written; of a mapped one each page would count as this process's."""
         self.segmentations.flush()
-        is_empty = self.segmentations.seek(0, 2) == 0
-        return b"" if is_empty else mmap.mmap(self.segmentations.fileno(), 0, access=mmap.ACCESS_READ)
+        return self.segmentations.fileno()
 
     def segmentation(self, number: int) -> bytes:
         """Return the JSON of the segmentation of annotation `number`, when all are there; empty where it has none."""
-        start = self.segmentation_ends[number - 1] if number else 0
-        return self._segmentation_pages[start : self.segmentation_ends[number]]
+        start, end = self.segmentation_ends[number - 1] if number else 0, self.segmentation_ends[number]
+        return os.pread(self._descriptor, end - start, start) if end > start else b""
 
 
 @dataclass
