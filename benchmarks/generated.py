@@ -9,7 +9,7 @@ from lightning_st.index import IndexWriter
 
 BOXES_PER_IMAGE = 7  # COCO's mean, and that of pseudo-labels on ImageNet
 CLASSES = tuple(f"class {number}" for number in range(80))
-_GROUP = 1024  # images
+_GROUP = 1024  # images, or annotations, that are made at once
 
 
 def write_index(path: Path, image_count: int, is_labeled: bool = True) -> None:
@@ -36,20 +36,25 @@ def name_of(row: int) -> str:
 def write_json(path: Path, image_count: int) -> None:
     """Write a file like instances_train2017.json: 7.3 annotations an image, polygons of 8 to 50 points, not grouped."""
     generator = np.random.default_rng(0)
-    polygons = [
-        [np.round(generator.uniform(0, 600, 2 * count), 2).tolist()] for count in generator.integers(8, 50, 400)
-    ]
+    corner_counts = generator.integers(8, 50, 400)
+    polygons = [json.dumps([np.round(generator.uniform(0, 600, 2 * count), 2).tolist()]) for count in corner_counts]
     with path.open("w") as file:
         file.write('{"images": [')
         for number in range(image_count):
             image = {"id": number, "file_name": f"{number:012d}.jpg", "width": 640, "height": 480, "license": 3}
             file.write(", " * (number > 0) + json.dumps(image))
         file.write('], "annotations": [')
-        for number, image in enumerate(generator.integers(0, image_count, int(7.3 * image_count)).tolist()):
-            box = np.round(generator.uniform(1, 200, 4), 2).tolist()
-            annotation = {"segmentation": polygons[number % 400], "area": box[2] * box[3], "iscrowd": 0}
-            annotation |= {"image_id": image, "bbox": box, "category_id": number % 80 + 1, "id": number + 1}
-            file.write(", " * (number > 0) + json.dumps(annotation))
+        separator = ""
+        for start in range(0, int(7.3 * image_count), _GROUP):
+            numbers = range(start, min(start + _GROUP, int(7.3 * image_count)))
+            images = generator.integers(0, image_count, len(numbers)).tolist()
+            boxes = np.round(generator.uniform(1, 200, (len(numbers), 4)), 2).tolist()
+            for number, image, box in zip(numbers, images, boxes, strict=True):
+                file.write(
+                    f'{separator}{{"segmentation": {polygons[number % 400]}, "area": {box[2] * box[3]}, "iscrowd": 0, '
+                    f'"image_id": {image}, "bbox": {box}, "category_id": {number % 80 + 1}, "id": {number + 1}}}'
+                )
+                separator = ", "
         categories = [{"id": number + 1, "name": name} for number, name in enumerate(CLASSES)]
         file.write(f'], "categories": {json.dumps(categories)}}}')
 
