@@ -1,6 +1,6 @@
-"""Run figures of benchmarks/: all of them, or those named. Each runs in a process of its own.
+"""Run figures of benchmarks/: all of them, or those named.
 
-python -m benchmarks                       # all, about an hour
+python -m benchmarks                       # all, an hour and a half
 python -m benchmarks pipeline_s4 --images ~/photographs
 python -m benchmarks --table               # write README.md's table anew from results/
 """

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from benchmarks.measuring import Comparison, Settings, in_process
+from benchmarks.measuring import Comparison, Settings
 from benchmarks.peak import peak_kb, reset_peak
 from lightning_st.checks.hamming import close_pairs
 from lightning_st.checks.look import look_at
@@ -64,7 +64,7 @@ def write_images(folder, count):
 def measure(settings: Settings) -> Iterator[Comparison]:
     """Yield the search's time and memory, and reading."""
     count, images = (20_000, 20) if settings.tiny else (1_281_167, IMAGES)
-    turns = [in_process(measure_search, count) for _ in range(settings.few_repetitions)]
+    turns = [settings.in_process(measure_search, count) for _ in range(settings.few_repetitions)]
     if turns[0][0] < count // 2:
         raise RuntimeError(f"expected {count // 2} pairs at least, found {turns[0][0]}")
     case = f"all pairs within 7 bits of {count:,} hashes of 64"
@@ -75,6 +75,6 @@ def measure(settings: Settings) -> Iterator[Comparison]:
     if folder is None:
         folder = settings.folder / "images"
         write_images(folder, images)
-    readings = [in_process(measure_reading, folder, settings.folder / "cache") for _ in range(settings.repetitions)]
+    readings = [settings.in_process(measure_reading, folder, settings.folder / "cache") for _ in range(settings.repetitions)]
     case = f"looking at an image of {readings[0][1] / 1e6:.2f} megapixels, CPU"
     yield Comparison(case, "ms", "less", [reading[0] * 1e3 for reading in readings])

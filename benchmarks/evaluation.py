@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.measuring import OURS, Comparison, Settings, in_process, optional
+from benchmarks.measuring import OURS, Comparison, Settings, optional
 from benchmarks.peak import peak_kb, reset_peak
 from lightning_st.models import CocoMetric
 
@@ -177,7 +177,7 @@ def measure(settings: Settings) -> Iterator[Comparison]:
     order = random.Random(0)
     for turn in range(turns):
         for name in order.sample(names, len(names)):
-            values[name].append(in_process(take_turn, name, image_count))
+            values[name].append(settings.in_process(take_turn, name, image_count))
             precision, seconds, memory = values[name][-1]
             said = f"turn {turn + 1} of {turns}: {name}, AP {precision:.6f}, {seconds:.1f} s, {memory:.0f} MB"
             print(said, file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.generated import make_image_folder, write_index, write_json
-from benchmarks.measuring import Comparison, Settings, in_process
+from benchmarks.measuring import Comparison, Settings
 from benchmarks.peak import peak_kb, reset_peak
 from benchmarks.tiny_sets import TRAINER, recipe_of, write_sets
 
@@ -197,14 +197,13 @@ def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
 
 def measure(settings: Settings) -> Iterator[Comparison]:
     """Yield each stage's time and memory at each size, and their exponents."""
-    stages = ("opening the index", "writing and merging a store", "an epoch's sampler") if settings.tiny else STAGES
-    sizes = (32, 64) if settings.tiny else SIZES
-    for place, stage in enumerate(stages):
+    sizes = (16, 32) if settings.tiny else SIZES
+    for place, stage in enumerate(STAGES):
         found: dict[int, list[tuple[float, float]]] = {size: [] for size in sizes}
         for size in sizes:
             for turn in range(settings.few_repetitions if size <= FEW else 1):
                 folder = settings.folder / f"{place}_{size}_{turn}"
-                found[size].append(in_process(take_turn, stage, folder, size))
+                found[size].append(settings.in_process(take_turn, stage, folder, size))
                 shutil.rmtree(folder)
                 said = f"{stage}, {size:,} images: {found[size][-1][0]:.3g} s, {found[size][-1][1]:.3g} MB"
                 print(said, file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.measuring import Comparison, Settings, in_process
+from benchmarks.measuring import Comparison, Settings
 from benchmarks.peak import peak_kb, reset_peak
 from lightning_st.index import build_index
 
@@ -71,12 +71,12 @@ def measure(settings: Settings) -> Iterator[Comparison]:
     path, cache = Path(settings.folder, "ILSVRC2012_img_train.tar"), Path(settings.folder, "cache")
     print("making the archive", file=sys.stderr, flush=True)
     write_archive(path, class_count, image_count, size)
-    count, wall, cpu, memory, read = in_process(take_turn, path, cache, size)
+    count, wall, cpu, memory, read = settings.in_process(take_turn, path, cache, size)
     case = f"a tar of {class_count:,} tars, {count:,} images"
     yield Comparison(f"{case}: indexing, CPU", "s", "less", [cpu], note=f"wall {wall:.0f} s")
     yield Comparison(f"{case}: memory", "MB", "less", [memory])
     yield Comparison(f"{case}: a record and its bytes at random, CPU", "us", "less", [read * 1e6])
-    found, _, seconds = in_process(measure_classes, path, cache)
+    found, _, seconds = settings.in_process(measure_classes, path, cache)
     if found != class_count:
         raise RuntimeError(f"expected {class_count} classes, got {found}")
     yield Comparison(f"{case}: indexing with the classes, CPU", "s", "less", [seconds])

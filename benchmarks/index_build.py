@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.generated import make_image_folder, write_json
-from benchmarks.measuring import OURS, Comparison, Settings, in_process, optional
+from benchmarks.measuring import OURS, Comparison, Settings, optional
 from benchmarks.peak import peak_kb, reset_peak
 
 
@@ -56,7 +56,7 @@ def measure(settings: Settings) -> Iterator[Comparison]:
     for turn in range(settings.repetitions):
         for name in names[:: 1 if turn % 2 else -1]:
             shutil.rmtree(settings.folder / "cache", ignore_errors=True)
-            turns[name].append(in_process(take_turn, name, path, settings.folder))
+            turns[name].append(settings.in_process(take_turn, name, path, settings.folder))
             seconds, peak, _, count = turns[name][-1]
             said = f"turn {turn + 1} of {settings.repetitions}: {name}, {seconds:.1f} s, {peak:.0f} MB, {count:,} boxes"
             print(said, file=sys.stderr, flush=True)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.generated import make_image_folder, write_index, write_json
-from benchmarks.measuring import OURS, Comparison, Settings, in_process, memory_kb, optional
+from benchmarks.measuring import OURS, Comparison, Settings, memory_kb, optional
 from lightning_st.index import AnnotationIndex
 
 SIZES = (10**4, 10**5, 1_281_167, 10**7)
@@ -67,7 +67,7 @@ def take_turn(name: str, small: Path, path: Path, queue: Any) -> None:
     begun = time.perf_counter()
     opened, record, count = OPENERS[name](path)
     seconds = time.perf_counter() - begun
-    private = (memory_kb("Private") - before) / 1e3
+    private = max(0, memory_kb("Private") - before) / 1e3
     rows = np.random.default_rng(0).integers(0, count, RECORDS).tolist()
     begun = time.process_time()
     for row in rows:
@@ -131,7 +131,7 @@ def compare(
     for _ in range(settings.repetitions):
         for name in names:
             small = paths[name].with_stem("small")
-            turns[name].append(in_process(take_turn, name, small, paths[name]))
+            turns[name].append(settings.in_process(take_turn, name, small, paths[name]))
     limits = {"ms": 5.0, "MB": 10.0} if size == IMAGENET else {}
     whats = ("opening", "ms"), ("private memory that opening adds", "MB"), ("one record", "us")
     for place, (what, unit) in enumerate(whats):
@@ -140,7 +140,7 @@ def compare(
         case, peers = f"{size:,} images: {what}", {**values, **missing}
         yield Comparison(case, unit, "less", ours, peers, limit=limits.get(unit), note=NOTE if peers else "")
     for count in (1, 2) if settings.tiny else PROCESSES:
-        measured = {name: [in_process(measure_processes, name, paths[name], count)] for name in names[:2]}
+        measured = {name: [settings.in_process(measure_processes, name, paths[name], count)] for name in names[:2]}
         ours = measured.pop(OURS)
         case = f"{size:,} images: PSS of {count} process{'es' * (count > 1)}, all of it looked at"
         yield Comparison(case, "MB", "less", ours, {**measured, **missing})

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from statistics import median, quantiles
 from types import ModuleType
 from typing import Any, Literal
@@ -39,6 +40,18 @@ class Settings:
     def few_repetitions(self) -> int:
         """Turns of what takes minutes."""
         return min(5, self.repetitions)
+
+    def in_process(self, function: Callable[..., None], *arguments: Any) -> Any:
+        """Return what ``function(*arguments, queue)`` puts in the queue, from a process of its own.
+
+        So none sees another's memory, or what another imported. The tiny form calls it here: to start a process and
+        import all that there is takes seconds.
+        """
+        if not self.tiny:
+            return in_process(function, *arguments)
+        answers: SimpleQueue[Any] = SimpleQueue()
+        function(*arguments, answers)
+        return answers.get_nowait()
 
 
 @dataclass
@@ -128,9 +141,7 @@ def spread(values: list[float]) -> tuple[float, float, float]:
 
 
 def in_process(function: Callable[..., None], *arguments: Any) -> Any:
-    """Return what `function(*arguments, queue)` puts in the queue, from a process of its own.
-
-    So none sees another's memory, or what another imported.
+    """Return what ``function(*arguments, queue)`` puts in the queue, from a process of its own.
 
     Raises:
         RuntimeError: The process ended without an answer.

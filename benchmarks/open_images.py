@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from benchmarks.measuring import Comparison, Settings, in_process
+from benchmarks.measuring import Comparison, Settings
 from benchmarks.peak import peak_kb, reset_peak
 from lightning_st.index import build_index
 
@@ -78,13 +78,13 @@ def measure(settings: Settings) -> Iterator[Comparison]:
         path = folder / f"{rows}-annotations-bbox.csv"
         print(f"making {rows:,} rows", file=sys.stderr, flush=True)
         write_csv(path, rows, images)
-        answer = in_process(take_turn, folder / "images", path, folder / "cache")
+        answer = settings.in_process(take_turn, folder / "images", path, folder / "cache")
         found, boxes, wall, cpu, memory = answer
         if (found, boxes) != (images, rows):
             raise RuntimeError(f"expected {images} images and {rows} boxes, got {found} and {boxes}")
         case = f"{rows:,} rows ({path.stat().st_size / 1e6:.0f} MB), {images:,} images"
         yield Comparison(f"{case}: CPU", "s", "less", [cpu], note=f"wall {wall:.0f} s")
         yield Comparison(f"{case}: memory", "MB", "less", [memory])
-        again = in_process(take_turn, folder / "images", path, folder / "cache")
+        again = settings.in_process(take_turn, folder / "images", path, folder / "cache")
         yield Comparison(f"{case}: from the cache, CPU", "s", "less", [again[3]])
         path.unlink()

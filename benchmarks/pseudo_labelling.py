@@ -152,7 +152,7 @@ def process_of_several(rank: int, count: int, port: int, images: Path, store: Pa
 
 def processes(settings: Settings) -> Comparison:
     """Compare two processes with one, by the time from the first batch to the merged store."""
-    count, size = (8, 64) if settings.tiny else (96, 256)
+    count, size = (8, 64) if settings.tiny else (256, 256)  # what comes once in a run weighs little
     images = make_folder(settings.folder, count, 96 if settings.tiny else 642)
 
     def run(turn: int, number: int, runs: int = 1) -> float:
