@@ -75,6 +75,7 @@ def measure(settings: Settings) -> Iterator[Comparison]:
     if folder is None:
         folder = settings.folder / "images"
         write_images(folder, images)
-    readings = [settings.in_process(measure_reading, folder, settings.folder / "cache") for _ in range(settings.repetitions)]
+    cache = settings.folder / "cache"
+    readings = [settings.in_process(measure_reading, folder, cache) for _ in range(settings.repetitions)]
     case = f"looking at an image of {readings[0][1] / 1e6:.2f} megapixels, CPU"
     yield Comparison(case, "ms", "less", [reading[0] * 1e3 for reading in readings])
