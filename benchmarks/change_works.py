@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.peak import peak_kb, reset_peak
+from benchmarks.peak import megabytes_since, reset_peak
 
 Work = Callable[[], object]
 FOLD_PERCENT = 10
@@ -80,7 +80,7 @@ def main(name: str, amount: int) -> None:
     work()
     before, begun = reset_peak(), time.process_time()
     work()
-    print(json.dumps([time.process_time() - begun, (peak_kb() - before) / 1e3]))
+    print(json.dumps([time.process_time() - begun, megabytes_since(before)]))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from benchmarks.measuring import Comparison, Settings
-from benchmarks.peak import peak_kb, reset_peak
+from benchmarks.peak import megabytes_since, reset_peak
 from lightning_st.checks.hamming import close_pairs
 from lightning_st.checks.look import look_at
 from lightning_st.index import build_index
@@ -34,7 +34,7 @@ def measure_search(count, queue):
     hashes = make_hashes(count)
     before, begun = reset_peak(), time.process_time()
     found = sum(int((pairs.found < pairs.queries).sum()) for pairs in close_pairs(hashes, hashes))
-    queue.put((found, time.process_time() - begun, (peak_kb() - before) / 1e3))
+    queue.put((found, time.process_time() - begun, megabytes_since(before)))
 
 
 def measure_reading(folder, cache, queue):

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.measuring import OURS, Comparison, Settings, optional
-from benchmarks.peak import peak_kb, reset_peak
+from benchmarks.peak import megabytes_since, reset_peak
 from lightning_st.models import CocoMetric
 
 CLASS_COUNT = 80
@@ -163,7 +163,7 @@ def take_turn(name: str, image_count: int, queue: Any) -> None:
         before, begun = reset_peak(), time.process_time()
         precision = evaluate()
         seconds = time.process_time() - begun
-    queue.put((precision, seconds, (peak_kb() - before) / 1e3))
+    queue.put((precision, seconds, megabytes_since(before)))
 
 
 def measure(settings: Settings) -> Iterator[Comparison]:

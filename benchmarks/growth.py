@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.generated import make_image_folder, write_index, write_json
 from benchmarks.measuring import Comparison, Settings
-from benchmarks.peak import peak_kb, reset_peak
+from benchmarks.peak import megabytes_since, reset_peak
 from benchmarks.tiny_sets import TRAINER, recipe_of, write_sets
 
 Stage = Callable[[Path, int], Callable[[], object]]
@@ -187,7 +187,7 @@ def take_turn(stage: str, folder: Path, count: int, queue: Any) -> None:
     run = prepare(folder / "own", count)
     before, begun = reset_peak(), time.process_time()
     run()
-    queue.put((time.process_time() - begun, (peak_kb() - before) / 1e3))
+    queue.put((time.process_time() - begun, megabytes_since(before)))
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
@@ -216,9 +216,7 @@ def compare(stage: str, found: Mapping[int, Sequence[tuple[float, float]]]) -> I
         seconds, memory = zip(*turns, strict=True)
         note = "one turn" if len(turns) == 1 else ""
         yield Comparison(f"{stage}, {size:,} images", "s", "less", [*seconds], note=note)
-        yield Comparison(
-            f"{stage}, {size:,} images: memory", "MB", "less", [max(0.0, each) for each in memory], note=note
-        )
+        yield Comparison(f"{stage}, {size:,} images: memory", "MB", "less", [*memory], note=note)
     middle = {size: [median(values) for values in zip(*turns, strict=True)] for size, turns in found.items()}
     slope = exponent([*middle], [max(seconds, 1e-5) for seconds, _ in middle.values()])
     yield Comparison(f"{stage}: exponent of time", "", "less", [max(slope, 0.0)], limit=TOPS.get(stage, 1.05))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.measuring import Comparison, Settings
-from benchmarks.peak import peak_kb, reset_peak
+from benchmarks.peak import megabytes_since, reset_peak
 from lightning_st.index import build_index
 
 READ_COUNT = 10_000
@@ -46,7 +46,7 @@ def take_turn(path, cache, size, queue):
     wall, cpu = time.perf_counter(), time.process_time()
     index = build_index(path, cache_folder=cache, progress=False)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    memory = (peak_kb() - before) / 1e3
+    memory = megabytes_since(before)
     begun = time.process_time()
     rows = random.Random(0).sample(range(len(index)), min(READ_COUNT, len(index)))
     with open(path, "rb") as archive:

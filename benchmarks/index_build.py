@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.generated import make_image_folder, write_json
 from benchmarks.measuring import OURS, Comparison, Settings, optional
-from benchmarks.peak import peak_kb, reset_peak
+from benchmarks.peak import megabytes_since, reset_peak
 
 
 def read(name: str, path: Path, folder: Path) -> int:
@@ -35,13 +35,13 @@ def take_turn(name: str, path: Path, folder: Path, queue: Any) -> None:
     read(name, path.with_stem("small"), folder)
     before, begun = reset_peak(), time.process_time()
     count = read(name, path, folder)
-    seconds, peak = time.process_time() - begun, peak_kb() - before
+    seconds, peak = time.process_time() - begun, megabytes_since(before)
     again = 0.0
     if name == OURS:
         begun = time.perf_counter()
         read(name, path, folder)
         again = time.perf_counter() - begun
-    queue.put((seconds, peak / 1e3, again * 1e3, count))
+    queue.put((seconds, peak, again * 1e3, count))
 
 
 def measure(settings: Settings) -> Iterator[Comparison]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from benchmarks.measuring import Comparison, Settings
-from benchmarks.peak import peak_kb, reset_peak
+from benchmarks.peak import megabytes_since, reset_peak
 from lightning_st.index import build_index
 
 CLASS_COUNT = 600
@@ -62,7 +62,7 @@ def take_turn(images, path, cache, queue):
     wall, cpu = time.perf_counter(), time.process_time()
     index = build_index(images, path, cache_folder=cache, progress=False)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    queue.put((len(index), len(index.boxes), wall, cpu, (peak_kb() - before) / 1e3))
+    queue.put((len(index), len(index.boxes), wall, cpu, megabytes_since(before)))
 
 
 def measure(settings: Settings) -> Iterator[Comparison]:

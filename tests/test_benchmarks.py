@@ -1,49 +1,70 @@
 """Every figure of benchmarks/ runs, a missing peer is no win, and the README has the table of the results."""
 
+import argparse
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 
 import pytest
 
-from benchmarks import change_works, changes, measuring, results
+from benchmarks import change_works, changes, measuring, results, running
 from benchmarks.__main__ import main
 from benchmarks.measuring import Comparison
 from benchmarks.running import figures
 
 
-def skip_without_history(folder):
-    """Skip where the checkout has no git history, as an sdist."""
+def has_history(folder):
+    """Whether the checkout has git's history; an sdist has none."""
     try:
         changes.unpack(changes.CHANGES["index"].before, folder)
-    except measuring.NotMeasured as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture(scope="module")
-def tiny_results(tmp_path_factory):
-    """The results of the tiny forms of all figures, and what was said about those that failed."""
-    folder = tmp_path_factory.mktemp("tiny")
-    command = [sys.executable, "-m", "benchmarks", "--tiny", "--repetitions", "1", "--output", str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=results.HERE.parent, env=environment, capture_output=True, text=True)
-    return folder, done.stderr
+    except measuring.NotMeasured:
+        return False
+    return True
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("figure", figures())
-def test_the_tiny_form_of_a_figure_runs_and_saves_its_turns(figure, tiny_results, tmp_path):
-    if figure == "changes":
-        skip_without_history(tmp_path)
-    folder, said = tiny_results
-    assert (folder / f"{figure}.json").is_file(), said
-    result = json.loads((folder / f"{figure}.json").read_text())
-    assert result["figure"] == figure
-    assert result["comparisons"]
-    for comparison in result["comparisons"]:
-        assert comparison["ours"]
-        assert all(value >= 0 for value in comparison["ours"])
+def test_the_tiny_form_of_each_figure_runs_and_saves_its_turns(tmp_path):
+    command = [sys.executable, "-m", "benchmarks", "--tiny", "--repetitions", "1", "--output", str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=results.HERE.parent, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-20000:]
+    without = set() if has_history(tmp_path / "history") else {"changes"}
+    found = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    assert found.keys() == set(figures()) - without
+    for figure, result in found.items():
+        assert result["figure"] == figure
+        assert result["comparisons"]
+        for comparison in result["comparisons"]:
+            assert comparison["ours"]
+            assert all(value >= 0 for value in comparison["ours"]), comparison
+
+
+def say_where(queue):
+    """Put the number of this process, and how it starts others."""
+    queue.put((os.getpid(), multiprocessing.get_start_method()))
+
+
+def say_nothing(queue):
+    """Put nothing."""
+
+
+def test_a_turn_in_a_process_of_its_own_starts_workers_as_a_command_does(tmp_path):
+    process, method = measuring.Settings(tmp_path).in_process(say_where)
+    assert process != os.getpid()
+    assert method == multiprocessing.get_all_start_methods()[0]
+    assert measuring.Settings(tmp_path, tiny=True).in_process(say_where)[0] == os.getpid()
+    with pytest.raises(RuntimeError, match="the process of say_nothing ended with status 0 and no answer"):
+        measuring.Settings(tmp_path).in_process(say_nothing)
+
+
+def test_figures_run_in_processes_of_their_own_and_those_that_fail_are_counted(tmp_path, capfd):
+    arguments = argparse.Namespace(folder=tmp_path, tiny=False, repetitions=1, images=None, output=tmp_path)
+    assert running.run_all(["no_such_figure", "nor_this"], arguments) == 2
+    arguments.tiny = True
+    assert running.run_all(["no_such_figure"], arguments) == 1
+    assert capfd.readouterr().err.count("No module named 'benchmarks.no_such_figure'") == 2
 
 
 @pytest.mark.parametrize(
@@ -68,23 +89,27 @@ def test_the_figure_of_a_gpu_imports_where_there_is_little_more_than_torch():
     absent = ["albumentations", "cv2", "jsonargparse", "msgspec", "platformdirs", "pycocotools", "wandb"]
     code = f"import sys\nfor name in {absent}: sys.modules[name] = None\nimport benchmarks.gpu"
     done = subprocess.run([sys.executable, "-c", code], cwd=results.HERE.parent, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr[-20000:]
 
 
 def test_every_change_has_its_work():
     assert set(changes.CHANGES) == set(change_works.WORKS)
 
 
-def test_sides_take_turns_in_changing_order_and_the_first_does_not_count():
+def test_sides_take_turns_in_changing_order_and_the_first_does_not_count(monkeypatch):
     seen = []
 
     def side(name):
         return lambda turn: seen.append((turn, name)) or turn
 
+    monkeypatch.setattr("gc.collect", lambda: 0)  # a second each where the whole suite lives
     values = measuring.interleave({"a": side("a"), "b": side("b"), "gone": None}, 5)
     assert values == {"a": [1, 2, 3, 4, 5], "b": [1, 2, 3, 4, 5], "gone": None}
     assert [turn for turn, _ in seen] == sorted(2 * list(range(6)))
     assert len({tuple(name for _, name in seen[i : i + 2]) for i in range(0, 12, 2)}) == 2
+    seen.clear()
+    measuring.interleave({"a": side("a")}, 2, warms_up=False)
+    assert seen == [(1, "a"), (2, "a")]
 
 
 def test_a_peer_that_is_missing_is_reported_as_missing():
